@@ -1,0 +1,1 @@
+"""Stores of tasks, and how a URL opens one."""

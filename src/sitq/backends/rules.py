@@ -1,0 +1,109 @@
+"""The rules of the contract as pure functions, for every store that is written in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sitq.record import TERMINAL, Edge, Failure, Limit, Record, State
+
+TURN = 1_000_000
+"""How far a start moves the turn of a tenant of weight 1."""
+
+
+def stride(weight: float) -> int:
+    """How far a start moves the turn of a tenant of this weight."""
+    return max(1, round(TURN / weight))
+
+
+def first_start(limit: Limit, arrival: int) -> int:
+    """From which instant on a limit with a rate above 0 admits the next start.
+
+    The generic cell rate algorithm (ITU-T I.371): `arrival` is its theoretical arrival time.
+    """
+    assert limit.rate
+    return arrival - (limit.burst - 1) * (limit.per // limit.rate)
+
+
+def next_arrival(limit: Limit, arrival: int, now: int) -> int:
+    """The theoretical arrival time after a start at `now`."""
+    assert limit.rate
+    return max(arrival, now) + limit.per // limit.rate
+
+
+def effect_of(edge: Edge, state: State) -> str:
+    """The letter that the edge has for its parent's terminal state."""
+    return edge.effects[TERMINAL.index(state)]
+
+
+def needs_arming(edges: Iterable[Edge]) -> bool:
+    """Whether the task runs only if one of its parents armed it."""
+    return any("a" in edge.effects for edge in edges)
+
+
+def find_cycle(records: Sequence[Record]) -> str | None:
+    """The id of a task that depends on itself through tasks of the same group, or None (Kahn 1962)."""
+    inside = {record.id for record in records}
+    open_parents: dict[str, set[str]] = {}
+    children: dict[str, list[str]] = {}
+    for record in records:
+        parents = {edge.parent for edge in record.edges if edge.parent in inside}
+        open_parents[record.id] = parents
+        for parent in parents:
+            children.setdefault(parent, []).append(record.id)
+    free = [task for task, parents in open_parents.items() if not parents]
+    while free:
+        task = free.pop()
+        del open_parents[task]
+        for child in children.get(task, ()):
+            open_parents[child].discard(task)
+            if not open_parents[child]:
+                free.append(child)
+    return min(open_parents) if open_parents else None
+
+
+def dependency_failure(parent: str, state: State, now: int) -> Failure:
+    """Why a child ended with its parent."""
+    return Failure(kind="dependency", message=f"task {parent}, which it depends on, ended as {state}", at=now)
+
+
+def unarmed_failure(now: int) -> Failure:
+    """Why a child that needed arming ended."""
+    return Failure(kind="dependency", message="no task that it depends on ended so that it was wanted", at=now)
+
+
+def crash_failure(attempt: int, owner: str | None, now: int) -> Failure:
+    """Why an attempt is over whose lease ran out."""
+    message = f"the lease of attempt {attempt} ran out: its worker died, hung or lost the store"
+    return Failure(kind="crashed", message=message, attempt=attempt, at=now, worker=owner or "")
+
+
+def cancel_failure(reason: str, attempt: int, now: int) -> Failure:
+    """Why a task was cancelled."""
+    return Failure(kind="cancelled", message=reason or "cancelled", attempt=attempt, at=now)
+
+
+def expiry_failure(last_start: int, now: int) -> Failure:
+    """Why a task was not started any more."""
+    late = (now - last_start) / 1_000_000
+    return Failure(kind="expired", message=f"not started in time: its last start was {late:.3f} s ago", at=now)
+
+
+def corrupt_failure(why: str, now: int) -> Failure:
+    """Why a record that cannot be read was put aside."""
+    return Failure(kind="unrunnable", message=f"its stored record is corrupt: {why}", at=now)
+
+
+def newest(past: Sequence[Failure], one: Failure | None, most: int) -> tuple[Failure, ...]:
+    """A record's errors with one more, bounded to the newest `most`."""
+    return tuple(past) if one is None else (*past, one)[-most:]
+
+
+def lane_key(record: Record) -> tuple[str, str, str | None, str | None, tuple[str, ...]]:
+    """What tasks have in common that can only be started or passed over together: their lane."""
+    tenant = record.fair.key if record.fair else None
+    return record.queue, record.name, record.python, tenant, tuple(limit.key for limit in record.limits)
+
+
+def count_states(tally: Mapping[State, int], states: Iterable[State]) -> int:
+    """How many tasks of a queue's tally are in one of the states."""
+    return sum(tally.get(state, 0) for state in states)

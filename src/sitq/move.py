@@ -1,0 +1,102 @@
+"""Moves: the changes of stored state that policy decides and a backend carries out.
+
+A move holds under a condition. With a `token` it is the word of one attempt: the task must be running under
+that very token. Without one it is an operator's word, and holds in the states that the move allows. A
+move whose condition does not hold is lost and changes nothing, its follow-ups included.
+
+Saying the same word twice is no fault: an attempt's settle, retry or release that has already taken effect
+under its token is kept again and changes nothing more, so a lost reply can be asked for anew.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sitq.record import Failure, Progress, Record, State
+
+
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
+    """The task ends in a terminal state. Its edges take effect and its slots are freed in the same step."""
+
+    id: str
+    token: str | None = None
+    state: State
+    result: bytes | None = None
+    failure: Failure | None = None
+    """Appended to the record's errors."""
+    follow: tuple[Record, ...] = ()
+    """Put in the same step, idempotently by id; dropped with the move when it is lost."""
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt failed and the task queues again: one more failure, the crash counts forgotten."""
+
+    id: str
+    token: str
+    delay: int = 0
+    """Microseconds from the store's now until it is due."""
+    failure: Failure | None = None
+    freeze: str | None = None
+    """A limit key that nobody may start under until the task is due again."""
+    follow: tuple[Record, ...] = ()
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt hands the task back unjudged: snoozed, interrupted, or not runnable here. No budget is spent."""
+
+    id: str
+    token: str
+    delay: int = 0
+    freeze: str | None = None
+    follow: tuple[Record, ...] = ()
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to remember while the attempt goes on."""
+
+    id: str
+    token: str
+    progress: Progress | None = None
+    step: tuple[str, bytes] | None = None
+    """A name and the bytes kept under it; the first one wins."""
+    alone: bool = False
+    """The attempt is about to run alone."""
+
+
+class Lapse(msgspec.Struct, frozen=True, kw_only=True):
+    """The holder is known to be dead: its lease ends now instead of later."""
+
+    id: str
+    token: str
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's stop: a waiting task is cancelled, a running one is asked to stop. Lost on a terminal one."""
+
+    id: str
+    reason: str = ""
+    running: bool = True
+    """Whether a running one is asked too; otherwise the move is lost on it."""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A new due time or priority for a waiting task. Lost on every other."""
+
+    id: str
+    due: int | None = None
+    priority: int | None = None
+
+
+class Delete(msgspec.Struct, frozen=True, kw_only=True):
+    """The record is removed, with what it held. Lost on a running task.
+
+    Lost, too, on one that a blocked task waits for, unless `end` says as what its end counts for those.
+    """
+
+    id: str
+    end: State | None = None
+    states: tuple[State, ...] | None = None
+    """Only in these states; None is any but running."""
+
+
+Move = Settle | Retry | Release | Note | Lapse | Cancel | Change | Delete
