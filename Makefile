@@ -53,7 +53,7 @@ lint: $(TOOLS) ## Check the code against ruff's rules
 
 types: $(TOOLS) ## Check the types with mypy and pyright, both strict
 	@$(BIN)/mypy src $(wildcard tests/typing)
-	@$(BIN)/pyright
+	@$(BIN)/pyright src $(wildcard tests/typing)
 
 imports: $(TOOLS) ## Check the direction of the imports
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
