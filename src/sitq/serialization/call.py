@@ -1,0 +1,156 @@
+"""A call as a payload: the function, where it is carried by value, and its arguments."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from sitq.exceptions import SerializationError, describe
+from sitq.serialization.base import Serializer, carries_code, codec_name, damage, refusal
+
+_WITHOUT_FUNCTION = 2
+_WITH_FUNCTION = 3
+_SEQUENCES = frozenset({tuple, list})
+_MAPPINGS = frozenset({dict})
+
+
+class Call(NamedTuple):
+    """What a payload holds; `function` is None where it is carried by name."""
+
+    function: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def dumps_call(
+    serializer: Serializer,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    function: Callable[..., Any] | None = None,
+    *,
+    target: Callable[..., Any] | None = None,
+) -> bytes:
+    """The payload of a call: `(args, kwargs)`, or `(function, args, kwargs)`.
+
+    Args:
+        serializer: Makes the bytes.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        function: The function, where it is to be carried by value.
+        target: The function to be called, where it is carried by name; used in messages only.
+
+    Raises:
+        SerializationError: Names the argument that cannot be serialized.
+    """
+    args, kwargs = tuple(args), dict(kwargs)
+    if function is None:
+        value: Any = (args, kwargs)
+    elif carries_code(serializer):
+        value = (function, args, kwargs)
+    else:
+        raise SerializationError(
+            f"{_label(function)} can only be sent by value, which {codec_name(serializer)} cannot do; give "
+            f"it a name with @task(name=…), move it to an importable module, or use CloudpickleSerializer"
+        )
+    try:
+        return _dumps(serializer, value)
+    except SerializationError as error:
+        whole = error
+    for where, part in _parts(Call(function, args, kwargs), target or function):
+        try:
+            _dumps(serializer, part)
+        except SerializationError as error:
+            reason = str(error) if error.cause is None else describe(error.cause)
+            raise SerializationError(
+                f"{where} of type {type(part).__qualname__} cannot be serialized by "
+                f"{codec_name(serializer)}: {reason}{_remedy(part)}",
+                cause=error.cause,
+            ) from error
+    raise SerializationError(f"the call cannot be serialized: {whole}", cause=whole.cause) from whole
+
+
+def loads_call(serializer: Serializer, data: bytes) -> Call:
+    """The call in a payload.
+
+    Raises:
+        SerializationError: The bytes cannot be loaded, or are no call.
+    """
+    try:
+        value = serializer.loads(data)
+    except (KeyboardInterrupt, SerializationError):
+        raise
+    except BaseException as error:
+        raise damage(codec_name(serializer), error) from error
+    if type(value) in _SEQUENCES:
+        if len(value) == _WITHOUT_FUNCTION and _are_arguments(value[0], value[1]):
+            return Call(None, tuple(value[0]), value[1])
+        if (
+            len(value) == _WITH_FUNCTION
+            and callable(value[0])
+            and _are_arguments(value[1], value[2])
+            and carries_code(serializer)
+        ):
+            return Call(value[0], tuple(value[1]), value[2])
+    raise SerializationError(
+        f"the payload is no call: {codec_name(serializer)} read {type(value).__qualname__} "
+        f"where (args, kwargs) or (function, args, kwargs) was expected"
+    )
+
+
+def _are_arguments(args: object, kwargs: Any) -> bool:
+    if type(args) not in _SEQUENCES or type(kwargs) not in _MAPPINGS:
+        return False
+    for key in kwargs:  # noqa: SIM110 - a generator would take twice as long
+        if type(key) is not str:
+            return False
+    return True
+
+
+def _dumps(serializer: Serializer, value: Any) -> bytes:
+    """What a serializer makes of a value, also when it keeps none of its promises."""
+    try:
+        data = serializer.dumps(value)
+    except (KeyboardInterrupt, SerializationError):
+        raise
+    except BaseException as error:
+        raise refusal(codec_name(serializer), value, error) from error
+    if isinstance(cast("object", data), bytes):
+        return data
+    raise SerializationError(
+        f"the serializer {codec_name(serializer)} returned {type(data).__qualname__}; "
+        f"its dumps() must return bytes"
+    )
+
+
+def _parts(call: Call, target: Callable[..., Any] | None) -> Iterator[tuple[str, Any]]:
+    """Each part of a call with its name for a message."""
+    if call.function is not None:
+        yield f"the function {_label(call.function)}", call.function
+    names = _parameters(target)
+    for index, value in enumerate(call.args):
+        name = f" ({names[index]!r})" if index < len(names) else ""
+        yield f"argument {index + 1}{name}", value
+    for key, value in call.kwargs.items():
+        yield f"keyword argument {key!r}", value
+
+
+def _parameters(function: Callable[..., Any] | None) -> list[str]:
+    if function is None:
+        return []
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [each.name for each in parameters if each.kind in positional]
+
+
+def _label(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _remedy(value: object) -> str:
+    if inspect.iscoroutine(value):
+        return "; await it first and pass what it returns"
+    if inspect.isgenerator(value):
+        return "; pass list(…) of it"
+    return ""

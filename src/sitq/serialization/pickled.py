@@ -1,0 +1,74 @@
+"""The default serializer."""
+
+import pickle
+from types import NoneType
+from typing import Any
+
+import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+
+from sitq.serialization.base import damage, refusal
+
+_PROTOCOL = 5
+_DEPTH = 3
+_WIDTH = 32
+_ATOMS = frozenset({NoneType, bool, int, float, str, bytes})
+_CONTAINERS = frozenset({tuple, list, dict})
+_MAPPINGS = frozenset({dict})
+
+
+class CloudpickleSerializer:
+    """Takes almost any Python value, and functions and classes that cannot be imported.
+
+    Loading bytes runs whatever code they contain, so they have to come from somebody trusted.
+    """
+
+    name = "cloudpickle"
+    carries_code = True
+
+    def dumps(self, value: Any, /) -> bytes:
+        """The value as a pickle.
+
+        Raises:
+            SerializationError: Something in it cannot be pickled.
+        """
+        try:
+            # cloudpickle treats nothing in plain data differently, and pickle takes a sixth of its time.
+            if _is_plain(value, _DEPTH):
+                return pickle.dumps(value, _PROTOCOL)
+            data: bytes = cloudpickle.dumps(value, _PROTOCOL)  # pyright: ignore[reportUnknownMemberType]
+            return data
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # __reduce__ and __getstate__ are the user's: they may raise anything, SystemExit included.
+            raise refusal(self.name, value, error) from error
+
+    def loads(self, data: bytes, /) -> Any:
+        """The value in a pickle.
+
+        Raises:
+            SerializationError: The bytes are no pickle, or an object in it could not be rebuilt here.
+        """
+        try:
+            return pickle.loads(data)  # noqa: S301 - the envelope decides what may be loaded
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise damage(self.name, error) from error
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether a small value consists of exact built-in types, which pickle never stores by reference."""
+    if type(value) in _ATOMS:
+        return True
+    if not depth or type(value) not in _CONTAINERS or len(value) > _WIDTH:
+        return False
+    if type(value) in _MAPPINGS:
+        for key in value:
+            if type(key) not in _ATOMS:
+                return False
+        value = value.values()
+    for item in value:  # noqa: SIM110 - a generator would take twice as long
+        if type(item) not in _ATOMS and not _is_plain(item, depth - 1):
+            return False
+    return True
