@@ -36,7 +36,7 @@ bench: $(PACKAGE) ## Measure the speed (ARGS="--help" lists the choices)
 	@$(PY) -m bench $(ARGS)
 
 docs: $(TOOLS) ## Build the documentation into site/
-	@$(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/mkdocs build --strict
 
 docs-serve: $(TOOLS) ## Serve the documentation on this machine
 	@$(BIN)/mkdocs serve
