@@ -33,8 +33,8 @@ B = TypeVar("B")
 MAX_INSTANT = 253_402_300_799_999_999
 """The last microsecond of the year 9999 since 1970, UTC."""
 
-MAX_DURATION = 7_900 * 31_557_600 * 1_000_000
-"""7900 years in microseconds: added to any now of this century it stays before the year 10000."""
+MAX_DURATION = 7_800 * 31_557_600 * 1_000_000
+"""7800 years in microseconds: added to any now of this century it stays before the year 10000."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -137,7 +137,7 @@ def duration(value: object, what: str) -> int:
     """Seconds or a timedelta, finite and not negative, as microseconds.
 
     Args:
-        value: The duration; at most 7900 years.
+        value: The duration; at most 7800 years.
         what: Its name, for the message.
     """
     if isinstance(value, float):
@@ -151,7 +151,7 @@ def duration(value: object, what: str) -> int:
             return int(value) * 1_000_000
     else:
         raise ValidationError(f"{what} must be a number of seconds or a timedelta, not {_show(value)}")
-    raise ValidationError(f"{what} must be finite, not negative and at most 7900 years, not {_show(value)}")
+    raise ValidationError(f"{what} must be finite, not negative and at most 7800 years, not {_show(value)}")
 
 
 _LONGEST = timedelta(microseconds=MAX_DURATION)
