@@ -5,7 +5,10 @@ that very token. Without one it is an operator's word, and holds in the states t
 move whose condition does not hold is lost and changes nothing, its follow-ups included.
 
 Saying the same word twice is no fault: an attempt's settle, retry or release that has already taken effect
-under its token is kept again and changes nothing more, so a lost reply can be asked for anew.
+under its token is kept again and changes nothing more, so a lost reply can be asked for anew, as long as the
+record shows it: in the state that the word gave it, under that token, without a `crashed` failure of that attempt.
+
+Follow-up records are put after the move took effect, each as a group of its own; what is refused is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ from sitq.record import Failure, Progress, Record, State
 
 
 class Settle(msgspec.Struct, frozen=True, kw_only=True):
-    """The task ends in a terminal state. Its edges take effect and its slots are freed in the same step."""
+    """The task ends in a terminal state. Its edges take effect and its slots are freed in the same step.
+
+    Without a token it holds in the `WAITING` states.
+    """
 
     id: str
     token: str | None = None
@@ -29,7 +35,11 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt failed and the task queues again: one more failure, the crash counts forgotten."""
+    """The attempt failed and the task queues again: one more failure, `crashes` and `alone` forgotten.
+
+    A task that was asked to stop is cancelled instead, so that no acknowledged stop is lost; the rest of the
+    move holds all the same. So it is with `Release`.
+    """
 
     id: str
     token: str
@@ -37,12 +47,15 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """Microseconds from the store's now until it is due."""
     failure: Failure | None = None
     freeze: str | None = None
-    """A limit key that nobody may start under until the task is due again."""
+    """A limit key that nobody may start under until `delay` is over; a longer freeze of it stays."""
     follow: tuple[Record, ...] = ()
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt hands the task back unjudged: snoozed, interrupted, or not runnable here. No budget is spent."""
+    """The attempt hands the task back unjudged: snoozed, interrupted, or not runnable here. No budget is spent.
+
+    `crashes` stays, `alone` is forgotten.
+    """
 
     id: str
     token: str
@@ -71,7 +84,10 @@ class Lapse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's stop: a waiting task is cancelled, a running one is asked to stop. Lost on a terminal one."""
+    """An operator's stop: a waiting task is cancelled, a running one is asked to stop. Lost on a terminal one.
+
+    The first reason given to a running one stays; asking again is kept.
+    """
 
     id: str
     reason: str = ""
@@ -80,7 +96,10 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A new due time or priority for a waiting task. Lost on every other."""
+    """A new due time (now, if that is past) or priority for a waiting task. Lost on every other.
+
+    A ttl counts from the new due time, if the task was never started.
+    """
 
     id: str
     due: int | None = None
@@ -90,7 +109,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
     """The record is removed, with what it held. Lost on a running task.
 
-    Lost, too, on one that a blocked task waits for, unless `end` says as what its end counts for those.
+    Lost, too, on one that a task which has not ended depends on, whether or not it still waits for it, unless
+    `end` says as what its end counts for those that wait for it. A parent that had ended counts as before.
     """
 
     id: str

@@ -70,7 +70,7 @@ class Edge(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Limit(msgspec.Struct, frozen=True, array_like=True):
-    """A fleet-wide limit on the tasks that name the same key; the newest record's figures hold for the key.
+    """A fleet-wide limit on the tasks that name the same key; the figures placed last hold for the key.
 
     Attributes:
         key: What is limited, such as `queue:emails` or `customer:42`.
@@ -101,7 +101,8 @@ class Unique(msgspec.Struct, frozen=True, array_like=True):
         key: The key, unique per namespace.
         scope: How long a task holds it: `waiting` (until it starts), `active` (until it ends), `window` (for
             `window` microseconds from its enqueue, whatever becomes of it).
-        window: Length of the window in microseconds; only for that scope.
+        window: Length of the window in microseconds, counted from the record's `created`; only for that scope.
+            The record is not purged before the window is over.
         clash: What a second `put` does: `keep` answers with the holder's id, `refuse` refuses, `replace`
             writes the fields named in `fields` into a waiting holder and keeps a running one, `again` keeps
             a waiting holder and after a running one queues one more.
@@ -160,9 +161,9 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     preview: str = ""
     priority: int = 0
     due: int = 0
-    """Not before this instant; `put` makes it at least the store's now, plus `delay`."""
+    """Not before this instant. `put`, or the end of the last parent, makes it `max(due, now) + delay`."""
     delay: int = 0
-    """Counted from the store's now at `put` (or when the last parent ended); folded into `due` there."""
+    """Folded into `due` when the task becomes queued, and 0 from then on; a blocked task keeps it until then."""
     ttl: int | None = None
     """Ends as `expired` if not started this long after it became due."""
     deadline: int | None = None
@@ -208,10 +209,12 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     token: str | None = None
     """The fence: of the attempt that runs, or else of the last one."""
     owner: str | None = None
+    """The worker that runs it; None in every state but `running`, as are `lease_until` and `stop`."""
     lease_until: int | None = None
     stop: str | None = None
     """Why it is to be cancelled, while it runs."""
     started: int | None = None
+    """When the last attempt was claimed."""
     finished: int | None = None
     keep_until: int | None = None
     result: bytes | None = None
@@ -234,4 +237,5 @@ def last_start(record: Record) -> int | None:
 
 def kept_until(record: Record, state: State, now: int) -> int:
     """When a record that ends now in `state` may be purged."""
-    return now + (record.keep_failed if state in {State.FAILED, State.DEAD} else record.keep)
+    failed = state is State.FAILED or state is State.DEAD  # identity: an enum member hashes slowly
+    return now + (record.keep_failed if failed else record.keep)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import msgspec
 
-from sitq.exceptions import BackendError, ValidationError
+from sitq.exceptions import BackendError
 from sitq.record import Record, State
 
 if TYPE_CHECKING:
@@ -105,8 +105,9 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker would like to run.
 
     Attributes:
-        claim: An id that the worker made for this claim; repeating it returns the same tasks again (those
-            that still run under it), and it is the token of every task that it returns.
+        claim: An id that the worker made for this claim, and the token of every task that it returns. While
+            tasks run under it, repeating it returns those as they are, by sequence, with `Taken.next` = now,
+            and does nothing else.
         worker: Who claims: it becomes the records' `owner`.
         queues: Claimed in this order, each up to its share; what is left then goes to them in order again.
             Shares equal to `limit` are strict order, smaller ones are weights.
@@ -135,7 +136,7 @@ class Taken(msgspec.Struct, frozen=True):
         now: The store's clock.
         next: When, as far as the store can tell, something more may become claimable: the next due time, the
             end of a lease, of a pause or of a rate's interval. `None` if only news can change that. It may be
-            too early, and news may come before it.
+            too early, and news may come before it; it is now if the want's limit was reached.
     """
 
     records: list[Record]
@@ -363,9 +364,12 @@ class Backend(ABC):
     async def put(self, groups: Sequence[Sequence[Record]]) -> list[list[Answer]]:
         """Store new tasks. Each group is stored whole or not at all, whatever happens to the others.
 
-        Records are judged in order, each by: a known id, in whatever state, is a `Duplicate` and no ground to
-        refuse the group; then its payload's size, its unique key, its queue's `room`, its parents. A parent is
-        a stored task or any other one that this group stores; a parent that has ended takes effect at once.
+        Of a record, only the producer's part counts. Records are judged in order, each by: a known id, in
+        whatever state, is a `Duplicate` and no ground to refuse the group; then its payload's size, its unique
+        key, its queue's `room` (records before it in the group take room); when all have passed, each by its
+        parents, then the group by cycles. A parent is a stored task or any other one that this group stores; a
+        parent that has ended takes effect at once, in the order of the edges. The first refusal ends it: that
+        record answers why, those whose id was stored before `Duplicate`, all others `group`.
 
         On a unique key that another task holds, the newcomer's `clash` decides. `keep`: `Duplicate` of the
         holder. `refuse`: `Refused`. `replace`: a waiting holder of the same function takes over the fields and the
@@ -393,7 +397,12 @@ class Backend(ABC):
         Of the tasks of a queue that may start, the next is the one with the least turn of its tenant, then the highest priority,
         then the lowest sequence. Turns are start-time fair queueing (Goyal, Vin, Cheng 1996) in integers: a tenant's turn is
         `max(its last turn + round(1_000_000 / weight), the turn that the queue last served)`, or just the latter if it had none yet;
-        tasks without `fair` are one tenant of weight 1. A batch is claimed one after another by these rules.
+        tasks without `fair` are one tenant of weight 1. The weight is that of the tenant's task that started last.
+        A batch is claimed one after another by these rules.
+
+        A lease has run out from its `lease_until` on, a task is past its last start after that instant, and both
+        are brought up to date in order of time, then sequence. A task that names a limit key twice counts once,
+        and the later figures hold.
         """
 
     @abstractmethod
@@ -434,16 +443,14 @@ class Backend(ABC):
 
     @abstractmethod
     async def tend(self, budget: int = 1000) -> int:
-        """Do upkeep on at most `budget` tasks: expire, purge what is past its time, repair. Answers how many it did."""
+        """Do upkeep on at most `budget` tasks: expire, purge what is past its time, repair. Answers how many it did.
+
+        In this order, over all queues: leases that ran out, tasks past their last start, terminal records past
+        their `keep_until` (`keep_until <= now`) unless a task that has not ended has an edge to them or they
+        hold a unique key. Cells past their time and a queue's turns when none of its tasks is blocked, queued
+        or running go as well, and are not counted.
+        """
 
     @abstractmethod
     async def tally(self) -> dict[str, dict[State, int]]:
         """Count tasks per queue and state; absent means none."""
-
-
-def require_backend(value: object) -> Backend:
-    """The value, if it is a backend; a `ValidationError` that says what to pass instead otherwise."""
-    if isinstance(value, Backend):
-        return value
-    message = f"{value!r} is not a backend: pass one such as SQLiteBackend('tasks.db') or a URL such as 'sqlite:///tasks.db'"
-    raise ValidationError(message, operation="open")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sitq.record import TERMINAL, Edge, Failure, Limit, Record, State
+from sitq.backends.base import Filter
+from sitq.move import Release, Retry, Settle
+from sitq.record import TERMINAL, WAITING, Edge, Failure, Limit, Record, State, last_start
 
 TURN = 1_000_000
 """How far a start moves the turn of a tenant of weight 1."""
@@ -58,7 +60,50 @@ def find_cycle(records: Sequence[Record]) -> str | None:
             open_parents[child].discard(task)
             if not open_parents[child]:
                 free.append(child)
-    return min(open_parents) if open_parents else None
+    if not open_parents:
+        return None
+    # What is left depends on a cycle or is on one; going up from anywhere ends on one.
+    path: list[str] = []
+    task = min(open_parents)
+    while task not in path:
+        path.append(task)
+        task = min(open_parents[task])
+    return min(path[path.index(task) :])
+
+
+def due_at(record: Record, now: int) -> int:
+    """When a task is due that becomes queued now for the first time: not before its `due`, and `delay` later."""
+    return max(record.due, now) + record.delay
+
+
+def overdue_at(record: Record) -> int | None:
+    """From which instant on a queued task is expired instead of ready, or None: past its last start, and due."""
+    last = last_start(record)
+    return None if last is None else max(record.due, last + 1)
+
+
+def holds_key(record: Record, now: int) -> bool:
+    """Whether a task whose id stands behind its unique key still holds that key."""
+    if record.unique is None:
+        return False
+    match record.unique.scope:
+        case "waiting":
+            return record.state in WAITING
+        case "active":
+            return record.state not in TERMINAL
+        case "window":
+            return now < record.created + record.unique.window
+
+
+def already_said(record: Record, move: Settle | Retry | Release) -> bool:
+    """Whether the record shows that the very same word of the same attempt has taken effect before."""
+    if move.token is None or record.token != move.token:
+        return False
+    if isinstance(move, Settle):
+        kept = record.state is move.state
+    else:
+        kept = record.state is State.QUEUED
+    return kept and not any(past.kind == "crashed" and past.attempt == record.attempt for past in record.errors)
 
 
 def dependency_failure(parent: str, state: State, now: int) -> Failure:
@@ -101,9 +146,38 @@ def newest(past: Sequence[Failure], one: Failure | None, most: int) -> tuple[Fai
 def lane_key(record: Record) -> tuple[str, str, str | None, str | None, tuple[str, ...]]:
     """What tasks have in common that can only be started or passed over together: their lane."""
     tenant = record.fair.key if record.fair else None
-    return record.queue, record.name, record.python, tenant, tuple(limit.key for limit in record.limits)
+    keys = tuple([limit.key for limit in record.limits]) if record.limits else ()
+    return record.queue, record.name, record.python, tenant, keys
 
 
 def count_states(tally: Mapping[State, int], states: Iterable[State]) -> int:
     """How many tasks of a queue's tally are in one of the states."""
     return sum(tally.get(state, 0) for state in states)
+
+
+def fits(record: Record, where: Filter) -> bool:
+    """Whether a scan is about the record."""
+    return (
+        (where.states is None or record.state in where.states)
+        and (where.queue is None or record.queue == where.queue)
+        and (where.name is None or record.name == where.name)
+        and (where.owner is None or record.owner == where.owner)
+        and (where.batch is None or record.batch == where.batch)
+        and (where.created_before is None or record.created < where.created_before)
+        and (where.finished_before is None or _is_before(record.finished, where.finished_before))
+        and (where.text is None or _contains(record, where.text))
+    )
+
+
+def _is_before(instant: int | None, end: int) -> bool:
+    return instant is not None and instant < end
+
+
+def _contains(record: Record, text: str) -> bool:
+    # Bytes know the lower case of ASCII only, which is what SQL's LIKE can do too.
+    needle = _folded(text)
+    return any(needle in _folded(field) for field in (record.id, record.name, record.preview))
+
+
+def _folded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass").lower()
