@@ -1,1 +1,63 @@
-"""Stores of tasks, and how a URL opens one."""
+"""Stores of tasks, and how a URL opens one.
+
+A driver is imported only when its store is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from sitq import validation
+from sitq.exceptions import ConfigurationError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sitq.backends.base import Backend
+
+GROUP: Final = "sitq.backends"
+"""The entry point group of third-party stores: a URL scheme names a callable that takes the URL."""
+
+_OWN: Final = {"memory": "sitq.backends.memory:from_url", "sqlite": "sitq.backends.sqlite:from_url"}
+
+
+def open_backend(store: Backend | str) -> Backend:
+    """The backend itself, or the one that a URL names; it is not connected yet.
+
+    Raises:
+        ValidationError: It is neither, or the URL is malformed.
+        ConfigurationError: No store is known for the URL's scheme, or its driver is not installed.
+    """
+    if isinstance(store, str) and "://" in store:
+        return _opener(urlsplit(store).scheme)(store)
+    return validation.backend(store)  # type: ignore[return-value,unused-ignore]
+
+
+def path_and_options(url: str) -> tuple[str, dict[str, str]]:
+    """The path of a URL without its first slash, and its query: `sqlite:////a.db?namespace=x` is `/a.db` and that.
+
+    Raises:
+        ValidationError: It names a host, which a store in a file has not.
+    """
+    parts = urlsplit(url)
+    if parts.netloc:
+        hint = f"{parts.scheme}:///{parts.netloc}{parts.path}"
+        raise ValidationError(f"{url!r} names a host; a relative path is written {hint!r} and an absolute one with four slashes")
+    return unquote(parts.path.removeprefix("/")), dict(parse_qsl(parts.query))
+
+
+def _opener(scheme: str) -> Callable[[str], Backend]:
+    if scheme in _OWN:
+        module, _, name = _OWN[scheme].partition(":")
+        opener: Any = getattr(importlib.import_module(module), name)
+        return opener
+    for entry in entry_points(group=GROUP, name=scheme):
+        return entry.load()
+    known = sorted({*_OWN, *(entry.name for entry in entry_points(group=GROUP))})
+    near = difflib.get_close_matches(scheme, known, n=1)
+    hint = f"did you mean {near[0]}://?" if near else f"there are {', '.join(f'{each}://' for each in known)}"
+    raise ConfigurationError(f"no store is known for {scheme}://; {hint}", operation="open")

@@ -1,0 +1,37 @@
+"""What the deaths of workers say about the tasks that were there.
+
+A death says nothing of one task among many. A task that was there at several is run alone, and only deaths during
+such solo runs condemn it: so a healthy task that was unlucky comes through.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from sitq.record import Failure, Record
+
+SUSPECT_AFTER: Final = 2
+"""From so many deaths on a task runs alone."""
+
+CONDEMNED_AFTER: Final = 2
+"""After so many runs alone that never came back, a task is quarantined."""
+
+
+def judge(record: Record) -> Literal["clear", "suspect", "condemned"]:
+    """How a claimed task is to be treated: among others, alone, or not at all any more."""
+    if record.crashes < SUSPECT_AFTER:
+        return "clear"
+    return "condemned" if record.alone >= CONDEMNED_AFTER else "suspect"
+
+
+def verdict(record: Record, now: int) -> Failure:
+    """Why a condemned task is quarantined."""
+    return Failure(
+        kind="crashed",
+        message=(
+            f"quarantined: its worker died {record.crashes} times while it ran, the last {record.alone} times while it "
+            "ran alone; find what kills the process (memory, a native extension, os._exit), then retry it by hand"
+        ),
+        attempt=record.attempt,
+        at=now,
+    )

@@ -1,0 +1,329 @@
+"""The queue: where tasks go in and results come out."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from sitq import validation
+from sitq.backends import open_backend
+from sitq.backends.base import Answer, Backend, Duplicate, Refused
+from sitq.coalesce import Coalescer
+from sitq.codec import Codec
+from sitq.core import Result, Task, as_datetime
+from sitq.exceptions import (
+    DependencyError,
+    DuplicateTaskError,
+    ResourceExhaustionError,
+    SerializationError,
+    TaskQueueError,
+    TimeoutError,
+    ValidationError,
+)
+from sitq.ids import new_id
+from sitq.keys import KeyRing
+from sitq.move import Cancel
+from sitq.options import NO_OPTIONS, Options, make_options
+from sitq.record import TERMINAL, Record, State
+from sitq.results import ResultWaiter
+from sitq.serialization import CloudpickleSerializer, Serializer
+
+_LARGEST_GROUP = 100_000
+"""How many tasks `enqueue_many` takes at once: more would keep other writers from the store for too long."""
+
+_STATUS = {State.COMPLETED: "success"}
+
+
+class TaskQueue:
+    """Puts tasks into a store and reads what became of them.
+
+    Args:
+        backend: The store, or a URL such as `sqlite:///tasks.db` that opens one.
+        serializer: Turns arguments into bytes; `CloudpickleSerializer` by default.
+        queue: The named queue that tasks wait in unless their options say otherwise.
+        keys: Sign what is stored; by default those in `SITQ_SECRET_KEYS`, if it is set.
+        trust_store: Load code from a store that others can write to although it is not signed.
+
+    It connects on first use if nobody did, and may be used from several event loops. After `close` it
+    cannot be used any more.
+
+    Raises:
+        ValidationError: `backend` is neither a backend nor a URL.
+    """
+
+    def __init__(
+        self,
+        backend: Backend | str,
+        serializer: Serializer | None = None,
+        *,
+        queue: str = "default",
+        keys: KeyRing | None = None,
+        trust_store: bool = False,
+    ) -> None:
+        self.backend: Backend = open_backend(backend)
+        self.queue = validation.name(queue)
+        self._serializer = serializer or CloudpickleSerializer()
+        self._keys = keys if keys is not None else KeyRing.from_environment()
+        self._trust_store = trust_store
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = weakref.WeakKeyDictionary()
+        self._acquired = False
+        self._closed = False
+
+    # -- lifecycle -----------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Connect the store if nobody did. Idempotent; not needed, as the first use does it."""
+        await self._session()
+
+    async def close(self) -> None:
+        """Let go of the store, which is closed if this queue was the last to use it and had connected it. Idempotent."""
+        self._closed = True
+        sessions = [session for session in self._sessions.values() if session.loop is asyncio.get_running_loop()]
+        for session in sessions:
+            await session.close()
+        if self._acquired:
+            self._acquired = False
+            await self.backend.release()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- enqueue -------------------------------------------------------------------------------------------
+
+    async def enqueue(self, function: Callable[..., Any], /, *args: Any, eta: datetime | None = None, **kwargs: Any) -> str:
+        """Enqueue one call and return its id once the store has it.
+
+        `eta` is the one keyword that does not go to the function; `options(eta=…)` leaves it to it. A caller that is
+        cancelled while waiting does not know whether the task was stored.
+
+        Args:
+            function: What to run, with `args` and `kwargs`.
+            eta: The aware datetime before which it does not start.
+
+        Raises:
+            ValidationError: The function cannot be called, or `eta` has no time zone.
+            SerializationError: An argument cannot be serialized (it is named), or all are too large.
+            ResourceExhaustionError: The store is full.
+            BackendError: The store failed.
+        """
+        options = NO_OPTIONS if eta is None else make_options(NO_OPTIONS, {"eta": eta})
+        return await self._enqueue(validation.function(function), args, kwargs, options)
+
+    def options(self, **options: Any) -> Enqueuer:
+        """The queue with options for the tasks enqueued through it, as in `queue.options(priority=5).enqueue(f)`.
+
+        Raises:
+            ValidationError: An option is unknown (the nearest one is named) or not acceptable.
+        """
+        return Enqueuer(self, make_options(NO_OPTIONS, options))
+
+    async def enqueue_many(self, tasks: Iterable[Task]) -> list[str]:
+        """Enqueue tasks, all or none of them, and return their ids in order.
+
+        Raises:
+            ValidationError: An item is no `Task`, or there are more than 100,000.
+            SerializationError: An argument of one of them cannot be serialized.
+        """
+        group = list(tasks)
+        if len(group) > _LARGEST_GROUP:
+            raise ValidationError(f"enqueue_many takes at most {_LARGEST_GROUP:,} tasks at once, not {len(group):,}; split them")
+        session = await self._session()
+        records = [self._record(session, task) for task in group]
+        return [_placed(answer) for answer in await session.puts.submit(records)] if records else []
+
+    async def _enqueue(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
+    ) -> str:
+        session = await self._session()
+        record = session.codec.record(
+            options.id or new_id(), function, args, kwargs, options, queue=self.queue, reply=session.waiter.topic
+        )
+        (answer,) = await session.puts.submit([record])
+        return _placed(answer)
+
+    def _record(self, session: _Session, task: Task) -> Record:
+        if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
+            raise ValidationError(f"enqueue_many takes Task objects, not {type(task).__name__}; write Task(function, args)")
+        return session.codec.record(
+            task.id, task.function, task.args, task.kwargs, task.options, queue=self.queue, reply=session.waiter.topic
+        )
+
+    # -- results -------------------------------------------------------------------------------------------
+
+    async def get_result(
+        self, task_id: str, timeout: float | None = None, *, raise_on_timeout: bool = False  # noqa: ASYNC109 - documented
+    ) -> Result | None:
+        """Wait until a task has ended and return what became of it.
+
+        `None` at once for an unknown task (or one whose record has been purged), and `None` when `timeout` seconds have
+        passed.
+
+        Raises:
+            TimeoutError: The time has passed and `raise_on_timeout` is set.
+            SignatureError: The stored result is not what a worker stored.
+        """
+        session = await self._session()
+        seconds = validation.timeout(timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                record = await session.waiter.wait(validation.task_id(task_id))
+        except TimeoutError_ as error:
+            if not raise_on_timeout:
+                return None
+            message = f"task {task_id} has not ended within {seconds:g} s; it may still do so"
+            raise TimeoutError(message, task_id=task_id, operation="get_result") from error
+        return None if record is None else session.result(record)
+
+    async def get_results(self, task_ids: Sequence[str]) -> list[Result | None]:
+        """What is known of tasks now: `None` for an unknown one, status `pending` for one that has not ended."""
+        session = await self._session()
+        records = await self.backend.get([validation.task_id(each) for each in task_ids])
+        return [None if record is None else session.result(record) for record in records]
+
+    def deserialize_result(self, result: Result) -> Any:
+        """The value that the task returned.
+
+        Raises:
+            ValidationError: The task did not succeed, so there is no value; the message says why.
+            SerializationError: The bytes cannot be read here.
+        """
+        if result.status != "success" or result.value is None:
+            why = f": {result.error}" if result.error else ""
+            raise ValidationError(f"task {result.task_id} has no value, its status is {result.status}{why}", task_id=result.task_id)
+        return self._serializer.loads(result.value)
+
+    # -- control -------------------------------------------------------------------------------------------
+
+    async def cancel(self, task_id: str, reason: str = "") -> bool:
+        """Cancel a waiting task, or ask a running one to stop. False if it has ended or is unknown."""
+        await self._session()
+        (kept,) = await self.backend.apply([Cancel(id=validation.task_id(task_id), reason=reason)])
+        return kept
+
+    async def stats(self) -> dict[str, dict[str, int]]:
+        """How many tasks there are per queue and state."""
+        await self._session()
+        tally = await self.backend.tally()
+        return {queue: {str(state): n for state, n in states.items()} for queue, states in tally.items()}
+
+    # -- the session of an event loop ----------------------------------------------------------------------
+
+    async def _session(self) -> _Session:
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None or self._closed:
+            self._check_open()
+            if not self._acquired:
+                self._acquired = True
+                try:
+                    await self.backend.acquire()
+                except BaseException:
+                    self._acquired = False
+                    raise
+            session = self._sessions.setdefault(loop, _Session(self.backend, self._codec(), loop))
+        return session
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TaskQueueError("this queue is closed; make a new TaskQueue", operation="connect")
+
+    def _codec(self) -> Codec:
+        traits = self.backend.traits
+        return Codec(
+            serializer=self._serializer,
+            keys=self._keys,
+            namespace=self.backend.namespace,
+            trusted=traits.local or self._trust_store,
+            most=traits.max_payload,
+        )
+
+    def __repr__(self) -> str:
+        return f"<TaskQueue {self.queue!r} on {self.backend!r}>"
+
+
+TimeoutError_ = asyncio.TimeoutError
+
+
+class Enqueuer:
+    """A queue with options for the tasks that are enqueued through it."""
+
+    def __init__(self, queue: TaskQueue, options: Options) -> None:
+        self._queue = queue
+        self._options = options
+
+    def options(self, **options: Any) -> Enqueuer:
+        """The same with more options."""
+        return Enqueuer(self._queue, make_options(self._options, options))
+
+    async def enqueue(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
+        """Enqueue one call with these options; every keyword goes to the function. See `TaskQueue.enqueue`."""
+        return await self._queue._enqueue(validation.function(function), args, kwargs, self._options)  # noqa: SLF001
+
+
+class _Session:
+    """What a queue has for each event loop that it is used in."""
+
+    def __init__(self, backend: Backend, codec: Codec, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.codec = codec
+        self.waiter = ResultWaiter(backend)
+        self.puts: Coalescer[Sequence[Record], list[Answer]] = Coalescer(backend.put, weigh=len)
+
+    async def close(self) -> None:
+        await self.puts.drain()
+        await self.waiter.close()
+
+    def result(self, record: Record) -> Result:
+        """What users see of a record."""
+        failure = record.errors[-1] if record.errors and record.state is not State.COMPLETED else None
+        ended = record.state in TERMINAL
+        message = None
+        if ended and failure is not None:
+            message = f"{failure.type}: {failure.message}" if failure.type else failure.message
+        return Result(
+            task_id=record.id,
+            status=_STATUS.get(record.state, record.state.value) if ended else "pending",
+            value=self.codec.value(record) if record.state is State.COMPLETED else None,
+            error=message,
+            error_type=failure.type or None if ended and failure is not None else None,
+            traceback=failure.traceback or None if ended and failure is not None else None,
+            created_at=as_datetime(record.created) or datetime.now().astimezone(),
+            completed_at=as_datetime(record.finished),
+        )
+
+
+def _placed(answer: Answer) -> str:
+    """The id of a stored task, or the error that its refusal is for the caller."""
+    return _refuse(answer) if isinstance(answer, Refused) else answer.id
+
+
+def _refuse(answer: Refused) -> NoReturn:
+    match answer.why:
+        case "unique":
+            message = f"task {answer.detail} holds the unique key"
+            raise DuplicateTaskError(message, existing_id=answer.detail, operation="enqueue")
+        case "parent":
+            raise DependencyError(f"there is no task {answer.detail} to depend on", task_id=answer.id, operation="enqueue")
+        case "cycle":
+            raise DependencyError(f"task {answer.detail} would depend on itself", task_id=answer.id, operation="enqueue")
+        case "full":
+            raise ResourceExhaustionError(f"queue {answer.detail} is full", task_id=answer.id, operation="enqueue")
+        case "payload":
+            message = f"the store takes no payload of {answer.detail} bytes"
+            raise SerializationError(message, task_id=answer.id, operation="enqueue")
+        case "group":
+            message = "none of the tasks was stored, as one of them was refused"
+            raise TaskQueueError(message, task_id=answer.id, operation="enqueue")
+
+
+__all__ = ["Duplicate", "Enqueuer", "Task", "TaskQueue"]

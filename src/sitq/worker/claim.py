@@ -1,0 +1,66 @@
+"""Claiming: how many tasks to take and when to look."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Final
+
+from sitq.backends.base import Backend, Taken, Want
+from sitq.exceptions import BackendError
+from sitq.functions import python_version
+from sitq.ids import token
+from sitq.policy.share import shares
+from sitq.record import SECOND
+from sitq.worker.settings import Settings
+
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 5.0
+
+logger = logging.getLogger("sitq.worker")
+
+
+class Claims:
+    """A worker's claims, one after another, each repeated under its id until the store answered."""
+
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self._backend = backend
+        self._settings = settings
+        self.left: set[str] = set()
+        """Names of functions that this worker does not know and leaves to others."""
+
+    async def take(self, limit: int, *, reclaim: bool, stopped: Callable[[], bool]) -> Taken | None:
+        """Claim up to `limit` tasks; None when the worker was stopped before the store answered."""
+        settings = self._settings
+        want = Want(
+            claim=token(),
+            worker=settings.worker,
+            queues=shares(settings.queues, limit),
+            limit=limit,
+            lease=settings.lease,
+            python=python_version(),
+            leave=frozenset(self.left),
+            reclaim=reclaim,
+        )
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._backend.take(want)
+            except BackendError as error:
+                if stopped():
+                    return None
+                logger.warning("the store did not answer a claim, trying again: %s", error)
+                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def idle_time(self, taken: Taken) -> float:
+        """Seconds until a look is worth it though nothing hints at news.
+
+        Spread by a fifth, so that workers which started together do not look together.
+        """
+        longest = self._settings.poll * (0.9 + 0.2 * random.random())  # noqa: S311 - jitter
+        if taken.next is None:
+            return longest
+        return min(longest, max(0.0, (taken.next - taken.now) / SECOND))

@@ -1,0 +1,152 @@
+"""Keeping leases: a thread of its own with its own connection, so that a blocked event loop loses none."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from sitq.backends.base import Lease, LeaseChannel, Renewal
+from sitq.record import SECOND
+
+_HELD_UP: Final = 2.0
+"""A thread that wakes so many seconds late was kept from running: by a suspended process, or the interpreter's lock."""
+
+_SOONEST: Final = 0.4
+"""Seconds between two renewals that hints ask for; a cancelled task hears of it within a second."""
+
+logger = logging.getLogger("sitq.worker")
+
+
+class LeaseKeeper:
+    """Renews the leases of a worker's tasks.
+
+    Args:
+        open_channel: Opens the thread's connection to the store.
+        lease: Microseconds that a renewal makes a lease last.
+        period: Seconds between renewals.
+        heard: Told, in this thread, of leases that were lost and of tasks that are to stop.
+    """
+
+    def __init__(
+        self,
+        open_channel: Callable[[], LeaseChannel],
+        lease: int,
+        period: float,
+        heard: Callable[[Sequence[Renewal]], None],
+    ) -> None:
+        self._open_channel = open_channel
+        self._lease = lease
+        self._period = period
+        self._heard = heard
+        self._held: dict[str, Lease] = {}
+        self._changed = threading.Condition()
+        self._asked = False
+        self._closed = False
+        self._unsure_until = 0.0
+        self._thread = threading.Thread(target=self._run, name="sitq-leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def hold(self, leases: Iterable[Lease]) -> None:
+        """Renew these from now on."""
+        with self._changed:
+            idle = not self._held
+            self._held.update((lease.id, lease) for lease in leases)
+            if idle:
+                self._changed.notify()
+
+    def drop(self, leases: Iterable[Lease]) -> None:
+        """Renew these no more."""
+        with self._changed:
+            for lease in leases:
+                if self._held.get(lease.id) == lease:
+                    del self._held[lease.id]
+
+    def renew_soon(self) -> None:
+        """Renew before it is time: somebody may have asked a task to stop."""
+        with self._changed:
+            self._asked = True
+            self._changed.notify()
+
+    @property
+    def sure(self) -> bool:
+        """Whether the worker may claim leases of others that ran out.
+
+        Not for two periods after it was suspended or had lost the store: the others may have been as badly off, and
+        want a chance to renew theirs first.
+        """
+        return time.monotonic() >= self._unsure_until
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        channel: LeaseChannel | None = None
+        due = time.monotonic() + self._period
+        while self._wait(due):
+            late = time.monotonic() - due
+            if late > _HELD_UP:
+                self._be_unsure()
+                logger.warning(
+                    "leases were renewed %.1f s late: the process was suspended, or code held the interpreter's lock; "
+                    "such code belongs into a process of its own",
+                    late,
+                )
+            try:
+                channel = channel or self._open_channel()
+                self._renew(channel)
+                due = time.monotonic() + self._period * (0.9 + 0.2 * random.random())  # noqa: S311 - jitter
+            except Exception as error:  # noqa: BLE001 - the store is away; nothing else may end this thread
+                self._be_unsure()
+                logger.warning("leases could not be renewed, trying again: %s", error)
+                channel = _closed(channel)
+                due = time.monotonic() + self._period / 5
+        _closed(channel)
+
+    def _wait(self, due: float) -> bool:
+        """Wait until leases are to be renewed; False when the thread is to end."""
+        earliest = time.monotonic() + _SOONEST
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                wake = min(due, max(earliest, now)) if self._asked else due
+                if not self._held:
+                    self._asked = False
+                    self._changed.wait()
+                    due = earliest = time.monotonic() + self._period
+                elif now >= wake:
+                    self._asked = False
+                    return True
+                else:
+                    self._changed.wait(wake - now)
+        return False
+
+    def _renew(self, channel: LeaseChannel) -> None:
+        with self._changed:
+            leases = list(self._held.values())
+        if not leases:
+            return
+        news = [one for one in channel.renew(leases, self._lease) if one.answer != "kept"]
+        lost = {one.id for one in news if one.answer == "lost"}
+        self.drop(lease for lease in leases if lease.id in lost)
+        if news:
+            self._heard(news)
+
+    def _be_unsure(self) -> None:
+        self._unsure_until = time.monotonic() + 2 * self._lease / SECOND / 4
+
+
+def _closed(channel: LeaseChannel | None) -> None:
+    if channel is not None:
+        channel.close()

@@ -1,0 +1,95 @@
+"""A worker's settings, validated once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from sitq import validation
+from sitq.exceptions import ValidationError
+from sitq.ids import token
+from sitq.record import SECOND
+
+LEASE: Final = 10.0
+"""Seconds that a lease lasts by default."""
+
+RENEWALS_PER_LEASE: Final = 4
+"""How often a lease is renewed before it could run out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a worker was told, in the units of the engine.
+
+    Attributes:
+        worker: Its id: of its host, process and this very object, since hosts and process ids are used again.
+        queues: The queues that it serves and their weights; all weights 0 is strict order.
+        concurrency: How many tasks run at once.
+        poll: Seconds after which an idle worker looks at the store though nothing hinted at news.
+        lease: Microseconds of a lease.
+        grace: Seconds that running tasks get to end after a stop was asked for.
+    """
+
+    queues: dict[str, float]
+    concurrency: int
+    poll: float
+    lease: int
+    grace: float
+    worker: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{token()[:8]}")
+
+    @property
+    def renewal(self) -> float:
+        """Seconds between two renewals."""
+        return self.lease / SECOND / RENEWALS_PER_LEASE
+
+
+def make_settings(
+    queues: str | Iterable[str] | Mapping[str, float] | None,
+    max_concurrency: int,
+    poll_interval: float | timedelta,
+    lease: float | timedelta,
+    grace: float | timedelta,
+    worker_id: str | None,
+) -> Settings:
+    """The settings, or a `ValidationError` that names the one at fault."""
+    poll = validation.duration(poll_interval, "poll_interval") / SECOND
+    if not poll:
+        raise ValidationError("poll_interval must be longer than 0 s; new tasks are noticed at once anyway")
+    lease_length = validation.duration(lease, "lease")
+    if lease_length < SECOND // 10:
+        raise ValidationError(f"lease must be at least 0.1 s, not {lease_length / SECOND:g} s; 10 s is a good one")
+    settings = Settings(
+        queues=_weights(queues),
+        concurrency=validation.positive_int(max_concurrency, "max_concurrency", 100_000),
+        poll=poll,
+        lease=lease_length,
+        grace=validation.duration(grace, "grace") / SECOND,
+    )
+    if worker_id is None:
+        return settings
+    return Settings(
+        settings.queues,
+        settings.concurrency,
+        settings.poll,
+        settings.lease,
+        settings.grace,
+        validation.name(worker_id, "worker id"),
+    )
+
+
+def _weights(queues: str | Iterable[str] | Mapping[str, float] | None) -> dict[str, float]:
+    if queues is None:
+        return {"default": 0.0}
+    if isinstance(queues, str):
+        raise ValidationError(f"queues must be a list of names, not the text {queues!r}; write [{queues!r}]")
+    given = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, 0.0)
+    if not given:
+        raise ValidationError("queues is empty; leave it out to serve the queue 'default'")
+    for weight in given.values():
+        if isinstance(queues, Mapping) and not 0 < weight < float("inf"):
+            raise ValidationError(f"the weight of a queue must be a number above 0, not {weight!r}")
+    return {validation.name(queue): float(weight) for queue, weight in given.items()}
