@@ -18,7 +18,7 @@ from sitq.exceptions import (
     SyncTaskQueueError,
     TaskExecutionError,
     TaskQueueError,
-    TimeoutError,  # noqa: A004 - the documented name
+    TimeoutError,
     UnknownFunctionError,
     ValidationError,
     WorkerError,

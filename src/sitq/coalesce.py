@@ -16,8 +16,8 @@ class Coalescer(Generic[Item, Answer]):
     """Collects what callers of one event loop submit while a call is under way, and sends it as the next one.
 
     An idle coalescer adds no waiting: what is submitted in the same turn of the loop goes at once, together.
-    Each caller gets the answer to its own item. If the call itself fails, everybody in that batch gets the error.
-    A caller that is cancelled does not take its item back.
+    Each caller gets the answer to its own item. If the call itself fails, everybody in that batch gets the
+    error. A caller that is cancelled does not take its item back.
     """
 
     def __init__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -136,7 +135,9 @@ class Codec:
             return self.serializer
         serializer = _BUILT_IN.get(name)
         if serializer is None:
-            raise SerializationError(f"it was written by the serializer {name!r}; pass that serializer here, too")
+            raise SerializationError(
+                f"it was written by the serializer {name!r}; pass that serializer here, too"
+            )
         return serializer
 
     def _open(self, data: bytes, purpose: Purpose, record: Record) -> Opened:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sitq import validation
+from sitq.exceptions import ValidationError
 from sitq.ids import new_id
 from sitq.options import NO_OPTIONS, Options, make_options
 from sitq.record import State
@@ -50,7 +51,7 @@ class Task:
     ) -> None:
         self.function = validation.function(function)
         if isinstance(args, str | bytes | Mapping):
-            raise validation.ValidationError(f"args must be a tuple of arguments, not {args!r}; write ({args!r},)")
+            raise ValidationError(f"args must be a tuple of arguments, not {args!r}; write ({args!r},)")
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
         self.options: Options = make_options(NO_OPTIONS, options)

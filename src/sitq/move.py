@@ -6,7 +6,8 @@ move whose condition does not hold is lost and changes nothing, its follow-ups i
 
 Saying the same word twice is no fault: an attempt's settle, retry or release that has already taken effect
 under its token is kept again and changes nothing more, so a lost reply can be asked for anew, as long as the
-record shows it: in the state that the word gave it, under that token, without a `crashed` failure of that attempt.
+record shows it: in the state that the word gave it, under that token, without a `crashed` failure of that
+attempt.
 
 Follow-up records are put after the move took effect, each as a group of its own; what is refused is left out.
 """
@@ -52,7 +53,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """The attempt hands the task back unjudged: snoozed, interrupted, or not runnable here. No budget is spent.
+    """The attempt hands the task back unjudged: snoozed, interrupted, or not runnable here.
+
+    No budget is spent.
 
     `crashes` stays, `alone` is forgotten.
     """
@@ -84,7 +87,9 @@ class Lapse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's stop: a waiting task is cancelled, a running one is asked to stop. Lost on a terminal one.
+    """An operator's stop: a waiting task is cancelled, a running one is asked to stop.
+
+    Lost on a terminal one.
 
     The first reason given to a running one stays; asking again is kept.
     """

@@ -105,7 +105,7 @@ def _tags(value: Iterable[str]) -> tuple[str, ...]:
 def _retry(value: Any) -> RetryPolicy:
     if isinstance(value, RetryPolicy):
         return value
-    if value == 0 and not isinstance(value, bool):
+    if type(value) is int and value == 0:
         return RetryPolicy(max_retries=0)
     return RetryPolicy(max_retries=validation.positive_int(value, "retry", 10_000))
 

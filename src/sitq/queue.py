@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from sitq import validation
 from sitq.backends import open_backend
-from sitq.backends.base import Answer, Backend, Duplicate, Refused
-from sitq.coalesce import Coalescer
+from sitq.backends.base import Backend
 from sitq.codec import Codec
-from sitq.core import Result, Task, as_datetime
-from sitq.exceptions import (
-    DependencyError,
-    DuplicateTaskError,
-    ResourceExhaustionError,
-    SerializationError,
-    TaskQueueError,
-    TimeoutError,
-    ValidationError,
-)
+from sitq.core import Result, Task
+from sitq.exceptions import TaskQueueError, TimeoutError, ValidationError
 from sitq.ids import new_id
 from sitq.keys import KeyRing
 from sitq.move import Cancel
 from sitq.options import NO_OPTIONS, Options, make_options
-from sitq.record import TERMINAL, Record, State
-from sitq.results import ResultWaiter
+from sitq.record import Record
 from sitq.serialization import CloudpickleSerializer, Serializer
+from sitq.session import Session
 
 _LARGEST_GROUP = 100_000
 """How many tasks `enqueue_many` takes at once: more would keep other writers from the store for too long."""
-
-_STATUS = {State.COMPLETED: "success"}
 
 
 class TaskQueue:
@@ -69,7 +59,9 @@ class TaskQueue:
         self._serializer = serializer or CloudpickleSerializer()
         self._keys = keys if keys is not None else KeyRing.from_environment()
         self._trust_store = trust_store
-        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = weakref.WeakKeyDictionary()
+        self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = (
+            weakref.WeakKeyDictionary()
+        )
         self._acquired = False
         self._closed = False
 
@@ -80,9 +72,14 @@ class TaskQueue:
         await self._session()
 
     async def close(self) -> None:
-        """Let go of the store, which is closed if this queue was the last to use it and had connected it. Idempotent."""
+        """Let go of the store, which is closed if this queue was the last to use it and had connected it.
+
+        Idempotent.
+        """
         self._closed = True
-        sessions = [session for session in self._sessions.values() if session.loop is asyncio.get_running_loop()]
+        sessions = [
+            session for session in self._sessions.values() if session.loop is asyncio.get_running_loop()
+        ]
         for session in sessions:
             await session.close()
         if self._acquired:
@@ -100,14 +97,18 @@ class TaskQueue:
 
     # -- enqueue -------------------------------------------------------------------------------------------
 
-    async def enqueue(self, function: Callable[..., Any], /, *args: Any, eta: datetime | None = None, **kwargs: Any) -> str:
+    async def enqueue(
+        self, function: Callable[..., Any], /, *args: Any, eta: datetime | None = None, **kwargs: Any
+    ) -> str:
         """Enqueue one call and return its id once the store has it.
 
-        `eta` is the one keyword that does not go to the function; `options(eta=…)` leaves it to it. A caller that is
-        cancelled while waiting does not know whether the task was stored.
+        `eta` is the one keyword that does not go to the function; `options(eta=…)` leaves it to it. A caller
+        that is cancelled while waiting does not know whether the task was stored.
 
         Args:
-            function: What to run, with `args` and `kwargs`.
+            function: What to run.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
             eta: The aware datetime before which it does not start.
 
         Raises:
@@ -117,10 +118,10 @@ class TaskQueue:
             BackendError: The store failed.
         """
         options = NO_OPTIONS if eta is None else make_options(NO_OPTIONS, {"eta": eta})
-        return await self._enqueue(validation.function(function), args, kwargs, options)
+        return await self.enqueue_call(function, args, kwargs, options)
 
     def options(self, **options: Any) -> Enqueuer:
-        """The queue with options for the tasks enqueued through it, as in `queue.options(priority=5).enqueue(f)`.
+        """The queue with options for what is enqueued through it: `queue.options(priority=5).enqueue(f)`.
 
         Raises:
             ValidationError: An option is unknown (the nearest one is named) or not acceptable.
@@ -136,37 +137,58 @@ class TaskQueue:
         """
         group = list(tasks)
         if len(group) > _LARGEST_GROUP:
-            raise ValidationError(f"enqueue_many takes at most {_LARGEST_GROUP:,} tasks at once, not {len(group):,}; split them")
+            raise ValidationError(
+                f"enqueue_many takes at most {_LARGEST_GROUP:,} tasks at once, not {len(group):,}; split them"
+            )
         session = await self._session()
         records = [self._record(session, task) for task in group]
-        return [_placed(answer) for answer in await session.puts.submit(records)] if records else []
+        return await session.put(records) if records else []
 
-    async def _enqueue(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
+    async def enqueue_call(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
     ) -> str:
+        """Enqueue one call that is given as data. See `enqueue`."""
         session = await self._session()
         record = session.codec.record(
-            options.id or new_id(), function, args, kwargs, options, queue=self.queue, reply=session.waiter.topic
+            options.id or new_id(),
+            validation.function(function),
+            args,
+            kwargs,
+            options,
+            queue=self.queue,
+            reply=session.waiter.topic,
         )
-        (answer,) = await session.puts.submit([record])
-        return _placed(answer)
+        (stored_id,) = await session.put([record])
+        return stored_id
 
-    def _record(self, session: _Session, task: Task) -> Record:
+    def _record(self, session: Session, task: Task) -> Record:
         if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
-            raise ValidationError(f"enqueue_many takes Task objects, not {type(task).__name__}; write Task(function, args)")
+            raise ValidationError(
+                f"enqueue_many takes Task objects, not {type(task).__name__}; write Task(function, args)"
+            )
         return session.codec.record(
-            task.id, task.function, task.args, task.kwargs, task.options, queue=self.queue, reply=session.waiter.topic
+            task.id,
+            task.function,
+            task.args,
+            task.kwargs,
+            task.options,
+            queue=self.queue,
+            reply=session.waiter.topic,
         )
 
     # -- results -------------------------------------------------------------------------------------------
 
     async def get_result(
-        self, task_id: str, timeout: float | None = None, *, raise_on_timeout: bool = False  # noqa: ASYNC109 - documented
+        self,
+        task_id: str,
+        timeout: float | None = None,
+        *,
+        raise_on_timeout: bool = False,
     ) -> Result | None:
         """Wait until a task has ended and return what became of it.
 
-        `None` at once for an unknown task (or one whose record has been purged), and `None` when `timeout` seconds have
-        passed.
+        `None` at once for an unknown task (or one whose record has been purged), and `None` when `timeout`
+        seconds have passed.
 
         Raises:
             TimeoutError: The time has passed and `raise_on_timeout` is set.
@@ -174,10 +196,10 @@ class TaskQueue:
         """
         session = await self._session()
         seconds = validation.timeout(timeout)
+        task_id = validation.task_id(task_id)
         try:
-            async with asyncio.timeout(seconds):
-                record = await session.waiter.wait(validation.task_id(task_id))
-        except TimeoutError_ as error:
+            record = await session.waiter.wait(task_id, seconds)
+        except builtins.TimeoutError as error:
             if not raise_on_timeout:
                 return None
             message = f"task {task_id} has not ended within {seconds:g} s; it may still do so"
@@ -185,7 +207,7 @@ class TaskQueue:
         return None if record is None else session.result(record)
 
     async def get_results(self, task_ids: Sequence[str]) -> list[Result | None]:
-        """What is known of tasks now: `None` for an unknown one, status `pending` for one that has not ended."""
+        """What is known of tasks now: `None` of an unknown one, `pending` for one that has not ended."""
         session = await self._session()
         records = await self.backend.get([validation.task_id(each) for each in task_ids])
         return [None if record is None else session.result(record) for record in records]
@@ -199,8 +221,11 @@ class TaskQueue:
         """
         if result.status != "success" or result.value is None:
             why = f": {result.error}" if result.error else ""
-            raise ValidationError(f"task {result.task_id} has no value, its status is {result.status}{why}", task_id=result.task_id)
-        return self._serializer.loads(result.value)
+            raise ValidationError(
+                f"task {result.task_id} has no value, its status is {result.status}{why}",
+                task_id=result.task_id,
+            )
+        return self._codec().serializer_named(result.codec).loads(result.value)
 
     # -- control -------------------------------------------------------------------------------------------
 
@@ -218,7 +243,7 @@ class TaskQueue:
 
     # -- the session of an event loop ----------------------------------------------------------------------
 
-    async def _session(self) -> _Session:
+    async def _session(self) -> Session:
         loop = asyncio.get_running_loop()
         session = self._sessions.get(loop)
         if session is None or self._closed:
@@ -230,7 +255,7 @@ class TaskQueue:
                 except BaseException:
                     self._acquired = False
                     raise
-            session = self._sessions.setdefault(loop, _Session(self.backend, self._codec(), loop))
+            session = self._sessions.setdefault(loop, Session(self.backend, self._codec(), loop))
         return session
 
     def _check_open(self) -> None:
@@ -251,9 +276,6 @@ class TaskQueue:
         return f"<TaskQueue {self.queue!r} on {self.backend!r}>"
 
 
-TimeoutError_ = asyncio.TimeoutError
-
-
 class Enqueuer:
     """A queue with options for the tasks that are enqueued through it."""
 
@@ -266,64 +288,8 @@ class Enqueuer:
         return Enqueuer(self._queue, make_options(self._options, options))
 
     async def enqueue(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
-        """Enqueue one call with these options; every keyword goes to the function. See `TaskQueue.enqueue`."""
-        return await self._queue._enqueue(validation.function(function), args, kwargs, self._options)  # noqa: SLF001
+        """Enqueue one call with these options.
 
-
-class _Session:
-    """What a queue has for each event loop that it is used in."""
-
-    def __init__(self, backend: Backend, codec: Codec, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.codec = codec
-        self.waiter = ResultWaiter(backend)
-        self.puts: Coalescer[Sequence[Record], list[Answer]] = Coalescer(backend.put, weigh=len)
-
-    async def close(self) -> None:
-        await self.puts.drain()
-        await self.waiter.close()
-
-    def result(self, record: Record) -> Result:
-        """What users see of a record."""
-        failure = record.errors[-1] if record.errors and record.state is not State.COMPLETED else None
-        ended = record.state in TERMINAL
-        message = None
-        if ended and failure is not None:
-            message = f"{failure.type}: {failure.message}" if failure.type else failure.message
-        return Result(
-            task_id=record.id,
-            status=_STATUS.get(record.state, record.state.value) if ended else "pending",
-            value=self.codec.value(record) if record.state is State.COMPLETED else None,
-            error=message,
-            error_type=failure.type or None if ended and failure is not None else None,
-            traceback=failure.traceback or None if ended and failure is not None else None,
-            created_at=as_datetime(record.created) or datetime.now().astimezone(),
-            completed_at=as_datetime(record.finished),
-        )
-
-
-def _placed(answer: Answer) -> str:
-    """The id of a stored task, or the error that its refusal is for the caller."""
-    return _refuse(answer) if isinstance(answer, Refused) else answer.id
-
-
-def _refuse(answer: Refused) -> NoReturn:
-    match answer.why:
-        case "unique":
-            message = f"task {answer.detail} holds the unique key"
-            raise DuplicateTaskError(message, existing_id=answer.detail, operation="enqueue")
-        case "parent":
-            raise DependencyError(f"there is no task {answer.detail} to depend on", task_id=answer.id, operation="enqueue")
-        case "cycle":
-            raise DependencyError(f"task {answer.detail} would depend on itself", task_id=answer.id, operation="enqueue")
-        case "full":
-            raise ResourceExhaustionError(f"queue {answer.detail} is full", task_id=answer.id, operation="enqueue")
-        case "payload":
-            message = f"the store takes no payload of {answer.detail} bytes"
-            raise SerializationError(message, task_id=answer.id, operation="enqueue")
-        case "group":
-            message = "none of the tasks was stored, as one of them was refused"
-            raise TaskQueueError(message, task_id=answer.id, operation="enqueue")
-
-
-__all__ = ["Duplicate", "Enqueuer", "Task", "TaskQueue"]
+        Every keyword goes to the function. See `TaskQueue.enqueue`.
+        """
+        return await self._queue.enqueue_call(function, args, kwargs, self._options)

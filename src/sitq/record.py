@@ -53,7 +53,7 @@ AFTER_ANY_END: Final = "ggggg"
 
 
 class Edge(msgspec.Struct, frozen=True, array_like=True):
-    """A dependency on one parent, with its effect fixed when the child was enqueued, so that no store decides.
+    """A dependency on one parent; its effect is fixed when the child is enqueued, so that no store decides.
 
     `effects` has one letter for each state of `TERMINAL`, in that order:
 
@@ -101,8 +101,8 @@ class Unique(msgspec.Struct, frozen=True, array_like=True):
         key: The key, unique per namespace.
         scope: How long a task holds it: `waiting` (until it starts), `active` (until it ends), `window` (for
             `window` microseconds from its enqueue, whatever becomes of it).
-        window: Length of the window in microseconds, counted from the record's `created`; only for that scope.
-            The record is not purged before the window is over.
+        window: Length of the window in microseconds, counted from the record's `created`; only for that
+            scope. The record is not purged before the window is over.
         clash: What a second `put` does: `keep` answers with the holder's id, `refuse` refuses, `replace`
             writes the fields named in `fields` into a waiting holder and keeps a running one, `again` keeps
             a waiting holder and after a running one queues one more.
@@ -120,7 +120,8 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     """Why an attempt, or the task, did not complete.
 
     Attributes:
-        kind: `raised`, `timeout`, `crashed`, `cancelled`, `expired`, `dependency`, `unrunnable`, `unstorable`.
+        kind: `raised`, `timeout`, `crashed`, `cancelled`, `expired`, `dependency`, `unrunnable`,
+            `unstorable`.
         type: The exception's type, `module.QualName`, or "".
         message: One readable sentence.
         traceback: The remote traceback as text, or "".
@@ -163,7 +164,10 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     due: int = 0
     """Not before this instant. `put`, or the end of the last parent, makes it `max(due, now) + delay`."""
     delay: int = 0
-    """Folded into `due` when the task becomes queued, and 0 from then on; a blocked task keeps it until then."""
+    """Folded into `due` when the task becomes queued, and 0 from then on.
+
+    A blocked task keeps it until then.
+    """
     ttl: int | None = None
     """Ends as `expired` if not started this long after it became due."""
     deadline: int | None = None

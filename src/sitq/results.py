@@ -34,8 +34,8 @@ class _Wait:
 class ResultWaiter:
     """Tells the callers of one event loop when their tasks have ended.
 
-    However many wait, there is one listener, and after a hint one read for all of them. A read is followed by a
-    pause as long as it took, so that waiting for very many tasks never takes more than half of the time.
+    However many wait, there is one listener, and after a hint one read for all of them. A read is followed by
+    a pause as long as it took, so that waiting for very many tasks never takes more than half of the time.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -45,18 +45,25 @@ class ResultWaiter:
         self._watching: asyncio.Task[None] | None = None
         self.topic = "reply/" + token()
 
-    async def wait(self, task_id: str) -> Record | None:
-        """The record of a task once it has ended; `None` at once for an unknown one."""
+    async def wait(self, task_id: str, seconds: float | None) -> Record | None:
+        """The record of a task once it has ended; `None` at once for an unknown one.
+
+        Raises:
+            TimeoutError: It has not ended after so many seconds; after one look if they are 0.
+        """
         wait = self._waits.setdefault(task_id, _Wait())
         wait.waiters += 1
         try:
             if self._watching is None:  # before the first look, or an end between the two would be missed
                 listener = self._backend.listen({self.topic, DONE_TOPIC})
                 self._watching = asyncio.create_task(self._watch(listener))
+            deadline = None if seconds is None else time.monotonic() + seconds
             record = await self._reads.submit(task_id)
             if record is None or record.state in TERMINAL:
                 return record
-            return await asyncio.shield(wait.ended)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            async with asyncio.timeout(left):
+                return await asyncio.shield(wait.ended)
         finally:
             wait.waiters -= 1
             if not wait.waiters and self._waits.get(task_id) is wait:

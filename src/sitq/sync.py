@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,13 +40,21 @@ class SyncTaskQueue:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def enqueue(self, function: Callable[..., Any], /, *args: Any, eta: datetime | None = None, **kwargs: Any) -> str:
+    def enqueue(
+        self, function: Callable[..., Any], /, *args: Any, eta: datetime | None = None, **kwargs: Any
+    ) -> str:
         """Enqueue one call and return its id once the store has it. See `TaskQueue.enqueue`."""
         return self._do(self._queue.enqueue(function, *args, eta=eta, **kwargs))
 
     def options(self, **options: Any) -> SyncEnqueuer:
         """The queue with options for the tasks enqueued through it. See `TaskQueue.options`."""
         return SyncEnqueuer(self, make_options(NO_OPTIONS, options))
+
+    def enqueue_call(
+        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+    ) -> str:
+        """Enqueue one call that is given as data. See `TaskQueue.enqueue`."""
+        return self._do(self._queue.enqueue_call(function, args, kwargs, options))
 
     def enqueue_many(self, tasks: Iterable[Task]) -> list[str]:
         """Enqueue tasks, all or none of them. See `TaskQueue.enqueue_many`."""
@@ -126,13 +134,17 @@ class SyncTaskQueue:
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if _inside_a_loop():
-            raise SyncTaskQueueError("an event loop is running in this thread: use TaskQueue and await its methods")
+            raise SyncTaskQueueError(
+                "an event loop is running in this thread: use TaskQueue and await its methods"
+            )
         with self._turn:
             if self._closed:
                 raise SyncTaskQueueError("this queue is closed; make a new SyncTaskQueue")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_run, args=(self._loop,), name="sitq-sync", daemon=True)
+                self._thread = threading.Thread(
+                    target=_run, args=(self._loop,), name="sitq-sync", daemon=True
+                )
                 self._thread.start()
             return self._loop
 
@@ -146,8 +158,7 @@ class SyncEnqueuer:
 
     def enqueue(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
         """Enqueue one call with these options; every keyword goes to the function."""
-        queue = self._queue
-        return queue._do(queue._queue._enqueue(function, args, kwargs, self._options))  # noqa: SLF001
+        return self._queue.enqueue_call(function, args, kwargs, self._options)
 
 
 def _inside_a_loop() -> bool:

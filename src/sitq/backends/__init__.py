@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sitq import validation
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sitq.backends.base import Backend
+
+    Opener = Callable[[str], Backend]
 
 GROUP: Final = "sitq.backends"
 """The entry point group of third-party stores: a URL scheme names a callable that takes the URL."""
@@ -38,7 +40,9 @@ def open_backend(store: Backend | str) -> Backend:
 
 
 def path_and_options(url: str) -> tuple[str, dict[str, str]]:
-    """The path of a URL without its first slash, and its query: `sqlite:////a.db?namespace=x` is `/a.db` and that.
+    """The path of a URL without its first slash, and the options in its query.
+
+    `sqlite:////a.db?namespace=x` is the path `/a.db` and a namespace.
 
     Raises:
         ValidationError: It names a host, which a store in a file has not.
@@ -46,17 +50,18 @@ def path_and_options(url: str) -> tuple[str, dict[str, str]]:
     parts = urlsplit(url)
     if parts.netloc:
         hint = f"{parts.scheme}:///{parts.netloc}{parts.path}"
-        raise ValidationError(f"{url!r} names a host; a relative path is written {hint!r} and an absolute one with four slashes")
+        raise ValidationError(
+            f"{url!r} names a host; a relative path is written {hint!r} and an absolute one with four slashes"
+        )
     return unquote(parts.path.removeprefix("/")), dict(parse_qsl(parts.query))
 
 
-def _opener(scheme: str) -> Callable[[str], Backend]:
+def _opener(scheme: str) -> Opener:
     if scheme in _OWN:
         module, _, name = _OWN[scheme].partition(":")
-        opener: Any = getattr(importlib.import_module(module), name)
-        return opener
+        return cast("Opener", getattr(importlib.import_module(module), name))
     for entry in entry_points(group=GROUP, name=scheme):
-        return entry.load()
+        return cast("Opener", entry.load())
     known = sorted({*_OWN, *(entry.name for entry in entry_points(group=GROUP))})
     near = difflib.get_close_matches(scheme, known, n=1)
     hint = f"did you mean {near[0]}://?" if near else f"there are {', '.join(f'{each}://' for each in known)}"

@@ -8,11 +8,12 @@ Four ideas carry it:
 
 - **One order.** Ready tasks of a queue start by the turn of their tenant, then priority (higher first), then
   sequence. A task that queues again keeps its sequence.
-- **Lanes.** Tasks of the same queue, function, Python version, tenant and limits can only be started or passed
-  over together. A store keeps them together (a *lane*), so that what may not start now (paused, over its
-  limit, unknown to this worker) costs a claim one look at a lane, however many tasks wait in it.
+- **Lanes.** Tasks of the same queue, function, Python version, tenant and limits can only be started or
+  passed over together. A store keeps them together (a *lane*), so that what may not start now (paused, over
+  its limit, unknown to this worker) costs a claim one look at a lane, however many tasks wait in it.
 - **Fences.** Each claim gives its tasks a token. Whatever an attempt says later holds only under it.
-- **Hints.** A listener may be woken for nothing and may be missed; whoever waits looks again after its own time.
+- **Hints.** A listener may be woken for nothing and may be missed; whoever waits looks again after its own
+time.
 """
 
 from __future__ import annotations
@@ -160,7 +161,10 @@ class Renewal(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LeaseChannel(Protocol):
-    """A connection of its own for the thread that renews leases; it waits for no other traffic of the process."""
+    """A connection of its own for the thread that renews leases.
+
+    It waits for no other traffic of the process.
+    """
 
     def renew(self, leases: Sequence[Lease], lease: int) -> list[Renewal]:
         """Make each lease last `lease` microseconds from the store's now. Never revives one that was lost.
@@ -175,9 +179,12 @@ class LeaseChannel(Protocol):
 
 
 class Listener(Protocol):
-    """Somebody who waits for hints on topics. A hint since the last `wait` returned counts: it is not missed."""
+    """Somebody who waits for hints on topics.
 
-    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - part of the contract
+    A hint since the last `wait` returned counts: it is not missed.
+    """
+
+    async def wait(self, timeout: float) -> bool:
         """Wait for a hint; False when `timeout` seconds passed without one."""
         ...
 
@@ -201,7 +208,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A part of a scan, in order of sequence. `after` goes on behind it; `None` means that it was the last."""
+    """A part of a scan, in order of sequence.
+
+    `after` goes on behind it; `None` means that it was the last.
+    """
 
     records: list[Record]
     after: int | None
@@ -329,7 +339,7 @@ class Backend(ABC):
     @contextlib.asynccontextmanager
     async def _one_at_a_time(self) -> AsyncIterator[None]:
         # An asyncio lock belongs to one loop, and a backend may serve several.
-        while not self._turn.acquire(blocking=False):
+        while not self._turn.acquire(blocking=False):  # noqa: ASYNC110 - held by a thread for moments only
             await asyncio.sleep(0.001)
         try:
             yield
@@ -343,7 +353,9 @@ class Backend(ABC):
 
     def _why_unusable(self) -> str:
         if self._process is None:
-            return f"{self!r} is not connected: await connect() first, or use it through a TaskQueue or Worker"
+            return (
+                f"{self!r} is not connected: await connect() first, or use it through a TaskQueue or Worker"
+            )
         return (
             f"{self!r} was connected in process {self._process} and is used in its fork {os.getpid()}: "
             "make a new backend object in the child process"
@@ -365,44 +377,46 @@ class Backend(ABC):
         """Store new tasks. Each group is stored whole or not at all, whatever happens to the others.
 
         Of a record, only the producer's part counts. Records are judged in order, each by: a known id, in
-        whatever state, is a `Duplicate` and no ground to refuse the group; then its payload's size, its unique
-        key, its queue's `room` (records before it in the group take room); when all have passed, each by its
-        parents, then the group by cycles. A parent is a stored task or any other one that this group stores; a
-        parent that has ended takes effect at once, in the order of the edges. The first refusal ends it: that
-        record answers why, those whose id was stored before `Duplicate`, all others `group`.
+        whatever state, is a `Duplicate` and no ground to refuse the group; then its payload's size, its
+        unique key, its queue's `room` (records before it in the group take room); when all have passed, each
+        by its parents, then the group by cycles. A parent is a stored task or any other one that this group
+        stores; a parent that has ended takes effect at once, in the order of the edges. The first refusal
+        ends it: that record answers why, those whose id was stored before `Duplicate`, all others `group`.
 
         On a unique key that another task holds, the newcomer's `clash` decides. `keep`: `Duplicate` of the
-        holder. `refuse`: `Refused`. `replace`: a waiting holder of the same function takes over the fields and the
-        newcomer's `unique` (`Replaced`), one of another function refuses, any other is kept (`Duplicate`).
-        `again`: while the holder runs, the newcomer is placed behind it (an edge that goes on any end) and
-        holds the key from now on; any other holder is kept. A holder's scope is that of its own record. A
-        task that queues again takes its `waiting` key back if nobody has it, and goes without it otherwise.
+        holder. `refuse`: `Refused`. `replace`: a waiting holder of the same function takes over the fields
+        and the newcomer's `unique` (`Replaced`), one of another function refuses, any other is kept
+        (`Duplicate`). `again`: while the holder runs, the newcomer is placed behind it (an edge that goes on
+        any end) and holds the key from now on; any other holder is kept. A holder's scope is that of its own
+        record. A task that queues again takes its `waiting` key back if nobody has it, and goes without it
+        otherwise.
         """
 
     @abstractmethod
     async def take(self, want: Want) -> Taken:
         """Claim tasks: in one atomic step they become `running` with a new token and lease, `attempt` + 1.
 
-        Before it claims, it brings the store up to date by a bounded amount: tasks of any queue whose lease ran
-        out (if `want.reclaim`) queue again, due now, with `crashes` + 1 and a `crashed` failure, or are cancelled
-        if they were asked to stop; tasks of the wanted queues that are due and past their last start become
-        `expired` instead of ready.
+        Before it claims, it brings the store up to date by a bounded amount: tasks of any queue whose lease
+        ran out (if `want.reclaim`) queue again, due now, with `crashes` + 1 and a `crashed` failure, or are
+        cancelled if they were asked to stop; tasks of the wanted queues that are due and past their last
+        start become `expired` instead of ready.
 
-        A ready task may start if its queue, function, limit keys and tenant are not paused, its function is not
-        in `want.leave`, its `python` is None or `want.python`, and each of its limits allows it now: fewer than `slots` tasks with that
-        key are running, and the generic cell rate algorithm (ITU-T I.371) admits one more: with
-        `interval = per // rate`, a start is allowed from `arrival - (burst - 1) * interval` on and moves
-        `arrival` to `max(arrival, now) + interval`.
+        A ready task may start if its queue, function, limit keys and tenant are not paused, its function is
+        not in `want.leave`, its `python` is None or `want.python`, and each of its limits allows it now:
+        fewer than `slots` tasks with that key are running, and the generic cell rate algorithm (ITU-T I.371)
+        admits one more: with `interval = per // rate`, a start is allowed from `arrival - (burst - 1) *
+        interval` on and moves `arrival` to `max(arrival, now) + interval`.
 
-        Of the tasks of a queue that may start, the next is the one with the least turn of its tenant, then the highest priority,
-        then the lowest sequence. Turns are start-time fair queueing (Goyal, Vin, Cheng 1996) in integers: a tenant's turn is
-        `max(its last turn + round(1_000_000 / weight), the turn that the queue last served)`, or just the latter if it had none yet;
-        tasks without `fair` are one tenant of weight 1. The weight is that of the tenant's task that started last.
-        A batch is claimed one after another by these rules.
+        Of the tasks of a queue that may start, the next is the one with the least turn of its tenant, then
+        the highest priority, then the lowest sequence. Turns are start-time fair queueing (Goyal, Vin, Cheng
+        1996) in integers: a tenant's turn is `max(its last turn + round(1_000_000 / weight), the turn that
+        the queue last served)`, or just the latter if it had none yet; tasks without `fair` are one tenant of
+        weight 1. The weight is that of the tenant's task that started last. A batch is claimed one after
+        another by these rules.
 
-        A lease has run out from its `lease_until` on, a task is past its last start after that instant, and both
-        are brought up to date in order of time, then sequence. A task that names a limit key twice counts once,
-        and the later figures hold.
+        A lease has run out from its `lease_until` on, a task is past its last start after that instant, and
+        both are brought up to date in order of time, then sequence. A task that names a limit key twice
+        counts once, and the later figures hold.
         """
 
     @abstractmethod
@@ -419,11 +433,17 @@ class Backend(ABC):
 
     @abstractmethod
     async def scan(self, where: Filter, after: int | None = None, n: int = 100) -> Page:
-        """Read a page of at most `n` records. It looks at a bounded number of rows, so a page may be short, or empty, and yet not be the last."""
+        """Read a page of at most `n` records.
+
+        It looks at a bounded number of rows, so a page may be short, or empty, and yet not be the last.
+        """
 
     @abstractmethod
     async def swap(self, key: str, seen: bytes | None, value: bytes | None, ttl: int | None = None) -> bool:
-        """Compare and set a cell: from `seen` (None: absent) to `value` (None: removed). False if it was not `seen`."""
+        """Compare and set a cell: from `seen` (None: absent) to `value` (None: removed).
+
+        False if it was not `seen`.
+        """
 
     @abstractmethod
     async def cells(self, prefix: str) -> list[Cell]:
@@ -443,12 +463,14 @@ class Backend(ABC):
 
     @abstractmethod
     async def tend(self, budget: int = 1000) -> int:
-        """Do upkeep on at most `budget` tasks: expire, purge what is past its time, repair. Answers how many it did.
+        """Do upkeep on at most `budget` tasks: expire, purge what is past its time, repair.
 
-        In this order, over all queues: leases that ran out, tasks past their last start, terminal records past
-        their `keep_until` (`keep_until <= now`) unless a task that has not ended has an edge to them or they
-        hold a unique key. Cells past their time and a queue's turns when none of its tasks is blocked, queued
-        or running go as well, and are not counted.
+        Answers how many it did.
+
+        In this order, over all queues: leases that ran out, tasks past their last start, terminal records
+        past their `keep_until` (`keep_until <= now`) unless a task that has not ended has an edge to them or
+        they hold a unique key. Cells past their time and a queue's turns when none of its tasks is blocked,
+        queued or running go as well, and are not counted.
         """
 
     @abstractmethod

@@ -18,7 +18,7 @@ class LocalListener:
         self._hinted = False
         self.topics = topics
 
-    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - the contract's form
+    async def wait(self, timeout: float) -> bool:
         """Wait for a hint; False when `timeout` seconds passed without one."""
         if not self._hinted and timeout > 0:
             with contextlib.suppress(TimeoutError):

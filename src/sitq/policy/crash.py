@@ -1,7 +1,7 @@
 """What the deaths of workers say about the tasks that were there.
 
-A death says nothing of one task among many. A task that was there at several is run alone, and only deaths during
-such solo runs condemn it: so a healthy task that was unlucky comes through.
+A death says nothing of one task among many. A task that was there at several is run alone, and only deaths
+during such solo runs condemn it: so a healthy task that was unlucky comes through.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def verdict(record: Record, now: int) -> Failure:
     return Failure(
         kind="crashed",
         message=(
-            f"quarantined: its worker died {record.crashes} times while it ran, the last {record.alone} times while it "
-            "ran alone; find what kills the process (memory, a native extension, os._exit), then retry it by hand"
+            f"quarantined: its worker died {record.crashes} times while it ran, and {record.alone} times while "
+            "it ran alone; find what kills the process (memory, a native extension, os._exit), then "
+            "retry it by hand"
         ),
         attempt=record.attempt,
         at=now,

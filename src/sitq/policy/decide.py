@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from sitq.exceptions import WorkerError
 from sitq.move import Release, Retry, Settle
 from sitq.policy import outcome as came_to
 from sitq.policy.retry import DEFAULT_ASKED, RetryPolicy, from_data, next_delay
@@ -49,10 +50,13 @@ def _again(record: Record, failure: Failure, delay: int | None, now: int) -> Set
     return Retry(id=record.id, token=_token(record), delay=delay, failure=failure)
 
 
-def _settle(record: Record, state: State, failure: Failure | None = None, result: bytes | None = None) -> Settle:
+def _settle(
+    record: Record, state: State, failure: Failure | None = None, result: bytes | None = None
+) -> Settle:
     return Settle(id=record.id, token=_token(record), state=state, result=result, failure=failure)
 
 
 def _token(record: Record) -> str:
-    assert record.token is not None, "only a claimed task has an outcome"
+    if record.token is None:
+        raise WorkerError(f"task {record.id} was never claimed, so it has no outcome", task_id=record.id)
     return record.token

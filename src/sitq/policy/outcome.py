@@ -23,7 +23,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Unrunnable:
-    """It can never run as it is stored: unreadable, not to be trusted, or its arguments do not fit its function."""
+    """It can never run as it is stored: unreadable, not to be trusted, or with arguments that do not fit."""
 
     failure: Failure
 
@@ -67,7 +67,7 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """It did not run, or not to its end, through no fault of its own: the worker stops or does not know the function."""
+    """It did not run to its end through no fault of its own: the worker stops, or lacks the function."""
 
     delay: int = 0
 
@@ -80,5 +80,14 @@ class Condemned:
 
 
 Outcome = (
-    Returned | Raised | Unrunnable | Unstorable | AskedRetry | Snoozed | Throttled | Cancelled | HandedBack | Condemned
+    Returned
+    | Raised
+    | Unrunnable
+    | Unstorable
+    | AskedRetry
+    | Snoozed
+    | Throttled
+    | Cancelled
+    | HandedBack
+    | Condemned
 )

@@ -37,7 +37,9 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         if self.max_retries < 0:
             raise ValidationError(f"max_retries must be 0 or more, not {self.max_retries}")
         if not 0 <= self.base <= self.cap < float("inf"):
-            raise ValidationError(f"base and cap must be finite with 0 <= base <= cap, not {self.base} and {self.cap}")
+            raise ValidationError(
+                f"base and cap must be finite with 0 <= base <= cap, not {self.base} and {self.cap}"
+            )
         if self.backoff not in {"fixed", "linear", "exponential"}:
             raise ValidationError(f"backoff must be fixed, linear or exponential, not {self.backoff!r}")
 

@@ -1,4 +1,7 @@
-"""One run of one task: resolve, decode, call, encode. What goes wrong on the way is an outcome, not an error."""
+"""One run of one task: resolve, decode, call, encode.
+
+What goes wrong on the way is an outcome, not an error.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _CANCELLING: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, Exc
 """What user code may raise that ends its attempt and nothing else; `GeneratorExit` is the loop's own."""
 
 
-class _TookTooLong(Exception):  # noqa: N818 - a turn of the pipeline, never seen outside
+class _TookTooLong(Exception):
     """The task's time-out has passed."""
 
 
@@ -66,8 +69,9 @@ class Attempts:
     async def _call_in_time(self, run: Run, call: Call) -> Any:
         if run.record.timeout is None:
             return await self._call(run, call)
+        timer = asyncio.timeout(run.record.timeout / SECOND)
         try:
-            async with asyncio.timeout(run.record.timeout / SECOND) as timer:
+            async with timer:
                 return await self._call(run, call)
         except TimeoutError as error:
             if timer.expired():

@@ -52,7 +52,7 @@ class Claims:
                 if stopped():
                     return None
                 logger.warning("the store did not answer a claim, trying again: %s", error)
-                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+                await asyncio.sleep(pause * (0.5 + random.random()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def idle_time(self, taken: Taken) -> float:
@@ -60,7 +60,7 @@ class Claims:
 
         Spread by a fifth, so that workers which started together do not look together.
         """
-        longest = self._settings.poll * (0.9 + 0.2 * random.random())  # noqa: S311 - jitter
+        longest = self._settings.poll * (0.9 + 0.2 * random.random())
         if taken.next is None:
             return longest
         return min(longest, max(0.0, (taken.next - taken.now) / SECOND))

@@ -22,7 +22,9 @@ class Failures:
 
     def saying(self, record: Record, kind: str, message: str) -> Failure:
         """A failure that no exception stands behind."""
-        return Failure(kind=kind, message=message, attempt=record.attempt, at=self._clock(), worker=self._worker)
+        return Failure(
+            kind=kind, message=message, attempt=record.attempt, at=self._clock(), worker=self._worker
+        )
 
     def of(self, record: Record, kind: str, error: BaseException) -> Failure:
         """A failure that an exception tells of; its traceback leaves out the engine's own frames."""

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from sitq.backends.base import Lease, LeaseChannel, Renewal
-from sitq.record import SECOND
 
 _HELD_UP: Final = 2.0
-"""A thread that wakes so many seconds late was kept from running: by a suspended process, or the interpreter's lock."""
+"""Seconds of lateness from which on the thread must have been kept from running."""
 
 _SOONEST: Final = 0.4
 """Seconds between two renewals that hints ask for; a cancelled task hears of it within a second."""
@@ -78,8 +77,8 @@ class LeaseKeeper:
     def sure(self) -> bool:
         """Whether the worker may claim leases of others that ran out.
 
-        Not for two periods after it was suspended or had lost the store: the others may have been as badly off, and
-        want a chance to renew theirs first.
+        Not for two periods after it was suspended or had lost the store: the others may have been as badly
+        off, and want a chance to renew theirs first.
         """
         return time.monotonic() >= self._unsure_until
 
@@ -99,20 +98,21 @@ class LeaseKeeper:
             if late > _HELD_UP:
                 self._be_unsure()
                 logger.warning(
-                    "leases were renewed %.1f s late: the process was suspended, or code held the interpreter's lock; "
-                    "such code belongs into a process of its own",
+                    "leases are renewed %.1f s late: the process was suspended, or code held the "
+                    "interpreter's lock; such code belongs into a process of its own",
                     late,
                 )
             try:
                 channel = channel or self._open_channel()
                 self._renew(channel)
-                due = time.monotonic() + self._period * (0.9 + 0.2 * random.random())  # noqa: S311 - jitter
+                due = time.monotonic() + self._period * (0.9 + 0.2 * random.random())
             except Exception as error:  # noqa: BLE001 - the store is away; nothing else may end this thread
                 self._be_unsure()
                 logger.warning("leases could not be renewed, trying again: %s", error)
-                channel = _closed(channel)
+                _close(channel)
+                channel = None
                 due = time.monotonic() + self._period / 5
-        _closed(channel)
+        _close(channel)
 
     def _wait(self, due: float) -> bool:
         """Wait until leases are to be renewed; False when the thread is to end."""
@@ -144,9 +144,9 @@ class LeaseKeeper:
             self._heard(news)
 
     def _be_unsure(self) -> None:
-        self._unsure_until = time.monotonic() + 2 * self._lease / SECOND / 4
+        self._unsure_until = time.monotonic() + 2 * self._period
 
 
-def _closed(channel: LeaseChannel | None) -> None:
+def _close(channel: LeaseChannel | None) -> None:
     if channel is not None:
         channel.close()

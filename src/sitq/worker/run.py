@@ -33,7 +33,10 @@ class Run:
         self.reason = ""
 
     def interrupt(self, why: Interruption, reason: str = "") -> None:
-        """End the run: an async function is cancelled, one in a thread is only told. The first reason stays."""
+        """End the run: an async function is cancelled, one in a thread is only told.
+
+        The first reason stays.
+        """
         if self.interruption is None:
             self.interruption = why
             self.reason = reason

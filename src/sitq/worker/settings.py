@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -34,12 +34,12 @@ class Settings:
         grace: Seconds that running tasks get to end after a stop was asked for.
     """
 
+    worker: str
     queues: dict[str, float]
     concurrency: int
     poll: float
     lease: int
     grace: float
-    worker: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{token()[:8]}")
 
     @property
     def renewal(self) -> float:
@@ -48,7 +48,8 @@ class Settings:
 
 
 def make_settings(
-    queues: str | Iterable[str] | Mapping[str, float] | None,
+    *,
+    queues: Mapping[str, float] | Iterable[str] | None,
     max_concurrency: int,
     poll_interval: float | timedelta,
     lease: float | timedelta,
@@ -61,35 +62,38 @@ def make_settings(
         raise ValidationError("poll_interval must be longer than 0 s; new tasks are noticed at once anyway")
     lease_length = validation.duration(lease, "lease")
     if lease_length < SECOND // 10:
-        raise ValidationError(f"lease must be at least 0.1 s, not {lease_length / SECOND:g} s; 10 s is a good one")
-    settings = Settings(
+        raise ValidationError(
+            f"lease must be at least 0.1 s, not {lease_length / SECOND:g} s; 10 s is a good one"
+        )
+    return Settings(
+        worker=_new_worker() if worker_id is None else validation.name(worker_id, "worker id"),
         queues=_weights(queues),
         concurrency=validation.positive_int(max_concurrency, "max_concurrency", 100_000),
         poll=poll,
         lease=lease_length,
         grace=validation.duration(grace, "grace") / SECOND,
     )
-    if worker_id is None:
-        return settings
-    return Settings(
-        settings.queues,
-        settings.concurrency,
-        settings.poll,
-        settings.lease,
-        settings.grace,
-        validation.name(worker_id, "worker id"),
-    )
 
 
-def _weights(queues: str | Iterable[str] | Mapping[str, float] | None) -> dict[str, float]:
+def _new_worker() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{token()[:8]}"
+
+
+def _weights(queues: Mapping[str, float] | Iterable[str] | None) -> dict[str, float]:
     if queues is None:
         return {"default": 0.0}
     if isinstance(queues, str):
         raise ValidationError(f"queues must be a list of names, not the text {queues!r}; write [{queues!r}]")
-    given = dict(queues) if isinstance(queues, Mapping) else dict.fromkeys(queues, 0.0)
+    if isinstance(queues, Mapping):
+        given = {validation.name(queue): _weight(weight) for queue, weight in queues.items()}
+    else:
+        given = {validation.name(queue): 0.0 for queue in queues}
     if not given:
         raise ValidationError("queues is empty; leave it out to serve the queue 'default'")
-    for weight in given.values():
-        if isinstance(queues, Mapping) and not 0 < weight < float("inf"):
-            raise ValidationError(f"the weight of a queue must be a number above 0, not {weight!r}")
-    return {validation.name(queue): float(weight) for queue, weight in given.items()}
+    return given
+
+
+def _weight(weight: float) -> float:
+    if not 0 < weight < float("inf"):
+        raise ValidationError(f"the weight of a queue must be a number above 0, not {weight!r}")
+    return float(weight)

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sitq import exceptions
 from sitq.backends.base import Backend
-from sitq.exceptions import BackendError, ConnectionError, ResourceExhaustionError
+from sitq.exceptions import BackendError, ResourceExhaustionError
 from sitq.move import Release, Retry, Settle
 from sitq.record import Failure, State
 from sitq.worker.run import Run
@@ -30,8 +31,8 @@ logger = logging.getLogger("sitq.worker")
 class Settler:
     """Takes verdicts without making their runs wait, and does not let go of one before the store answered.
 
-    A store that is away is asked again until it is back: the moves are idempotent, and the token decides whether
-    they still count.
+    A store that is away is asked again until it is back: the moves are idempotent, and the token decides
+    whether they still count.
     """
 
     def __init__(self, backend: Backend, settled: Callable[[Sequence[tuple[Run, bool]]], None]) -> None:
@@ -72,9 +73,11 @@ class Settler:
             try:
                 kept = await self._backend.apply([verdict for _, verdict in batch])
             except BackendError as error:
-                away = isinstance(error, ConnectionError | ResourceExhaustionError)
+                away = isinstance(error, exceptions.ConnectionError | ResourceExhaustionError)
                 tries += not away
-                if tries and len(batch) > 1:  # one of them may be at fault, and the others are not to wait for it
+                if (
+                    tries and len(batch) > 1
+                ):  # one of them may be at fault, and the others are not to wait for it
                     for entry in batch:
                         await self._apply([entry])
                     return
@@ -82,7 +85,7 @@ class Settler:
                     batch = [(run, _unstorable(verdict, error)) for run, verdict in batch]
                     tries = 0
                 logger.warning("the store did not take %d outcomes, trying again: %s", len(batch), error)
-                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter
+                await asyncio.sleep(pause * (0.5 + random.random()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 self.unsettled -= len(batch)

@@ -41,8 +41,8 @@ logger = logging.getLogger("sitq.worker")
 class Shift:
     """Claims, runs and settles in one event loop until it is stopped or, in a burst, until nothing is left.
 
-    It never claims more than it can start. A run keeps its slot until its function has really ended, so a thread that
-    cannot be stopped keeps it after its time-out, too.
+    It never claims more than it can start. A run keeps its slot until its function has really ended, so a
+    thread that cannot be stopped keeps it after its time-out, too.
     """
 
     def __init__(self, backend: Backend, codec: Codec, settings: Settings, *, burst: bool) -> None:
@@ -61,7 +61,9 @@ class Shift:
         self._attempts = Attempts(codec, self._threads, Failures(settings.worker, self.now))
         self._claims = Claims(backend, settings)
         self._settler = Settler(backend, self._settled)
-        self._keeper = LeaseKeeper(backend.lease_channel, settings.lease, settings.renewal, self._heard_anywhere)
+        self._keeper = LeaseKeeper(
+            backend.lease_channel, settings.lease, settings.renewal, self._heard_anywhere
+        )
 
     def now(self) -> int:
         """The store's time as of its last answer, carried on by this host's monotonic clock."""
@@ -190,7 +192,7 @@ class Shift:
         await self._rest_while_busy(self._settings.lease / SECOND)
         run = self._suspects.pop(0)
         if self._busy or self._stopping:
-            self._settle(run, came_to.HandedBack(delay=round(random.random() * self._settings.lease)))  # noqa: S311
+            self._settle(run, came_to.HandedBack(delay=round(random.random() * self._settings.lease)))
             return
         note = Note(id=run.record.id, token=run.record.token or "", alone=True)
         if await self._patiently(lambda: self._backend.apply([note])) == [True]:
@@ -212,7 +214,7 @@ class Shift:
                 return await call()
             except BackendError as error:
                 logger.warning("the store did not answer, trying again: %s", error)
-                await asyncio.sleep(0.1 + random.random())  # noqa: S311 - jitter
+                await asyncio.sleep(0.1 + random.random())
         return []
 
     # -- settle --------------------------------------------------------------------------------------------
@@ -254,14 +256,14 @@ class Shift:
                 wake()
 
     async def _tend(self) -> None:
-        await asyncio.sleep(_UPKEEP * random.random())  # noqa: S311 - so that workers take turns
+        await asyncio.sleep(_UPKEEP * random.random())
         while True:
             try:
                 done = await self._backend.tend(_UPKEEP_BUDGET)
             except BackendError as error:
                 done = 0
                 logger.info("upkeep failed and will be tried again: %s", error)
-            again = 0.05 if done >= _UPKEEP_BUDGET else _UPKEEP * (0.8 + 0.4 * random.random())  # noqa: S311
+            again = 0.05 if done >= _UPKEEP_BUDGET else _UPKEEP * (0.8 + 0.4 * random.random())
             await asyncio.sleep(again)
 
     # -- stop ----------------------------------------------------------------------------------------------

@@ -22,12 +22,14 @@ class Worker:
     """Runs tasks: async functions in its event loop, all others in threads.
 
     Args:
-        backend: The store, or a URL that opens one. It may be shared with queues, in this event loop or in another thread's.
+        backend: The store, or a URL that opens one. It may be shared with queues, in this event loop or in
+            another thread's.
         serializer: Reads arguments and writes results; what a built-in serializer wrote is read anyway.
         max_concurrency: How many tasks run at once.
         poll_interval: Seconds after which an idle worker looks for tasks though it heard of none.
         queues: Names of queues in strict order, or names with weights; by default `default` alone.
-        lease: Seconds for which a task is this worker's without a renewal. Its tasks start again elsewhere so long after it died.
+        lease: Seconds for which a task is this worker's without a renewal. Its tasks start again elsewhere so
+            long after it died.
         grace: Seconds that running tasks get to end after `stop`; the rest goes back to its queue.
         keys: Verify what is read and sign results; by default those in `SITQ_SECRET_KEYS`, if it is set.
         trust_store: Run code from a store that others can write to although it is not signed.
@@ -44,7 +46,7 @@ class Worker:
         max_concurrency: int = 10,
         poll_interval: float | timedelta = 1.0,
         *,
-        queues: Iterable[str] | Mapping[str, float] | None = None,
+        queues: Mapping[str, float] | Iterable[str] | None = None,
         lease: float | timedelta = LEASE,
         grace: float | timedelta = 20.0,
         keys: KeyRing | None = None,
@@ -52,7 +54,14 @@ class Worker:
         worker_id: str | None = None,
     ) -> None:
         self.backend: Backend = open_backend(backend)
-        self._settings = make_settings(queues, max_concurrency, poll_interval, lease, grace, worker_id)
+        self._settings = make_settings(
+            queues=queues,
+            max_concurrency=max_concurrency,
+            poll_interval=poll_interval,
+            lease=lease,
+            grace=grace,
+            worker_id=worker_id,
+        )
         self._serializer = serializer or CloudpickleSerializer()
         self._keys = keys if keys is not None else KeyRing.from_environment()
         self._trust_store = trust_store
@@ -94,8 +103,8 @@ class Worker:
     async def stop(self, grace: float | None = None) -> None:
         """Claim nothing more, let running tasks end for `grace` seconds, hand the rest back, and return then.
 
-        Without effect on a worker that has ended; one that has not begun to work returns from `start` at once.
-        Called again while stopping, it shortens the grace.
+        Without effect on a worker that has ended; one that has not begun to work returns from `start` at
+        once. Called again while stopping, it shortens the grace.
         """
         if self._shift is None:
             self._stop_asked = not self._ended.is_set()
