@@ -17,19 +17,22 @@ def stride(weight: float) -> int:
     return max(1, round(TURN / weight))
 
 
+def interval(limit: Limit) -> int:
+    """The microseconds between two starts at a rate; 0 if there is none."""
+    return limit.per // limit.rate if limit.rate else 0
+
+
 def first_start(limit: Limit, arrival: int) -> int:
     """From which instant on a limit with a rate above 0 admits the next start.
 
     The generic cell rate algorithm (ITU-T I.371): `arrival` is its theoretical arrival time.
     """
-    assert limit.rate
-    return arrival - (limit.burst - 1) * (limit.per // limit.rate)
+    return arrival - (limit.burst - 1) * interval(limit)
 
 
 def next_arrival(limit: Limit, arrival: int, now: int) -> int:
     """The theoretical arrival time after a start at `now`."""
-    assert limit.rate
-    return max(arrival, now) + limit.per // limit.rate
+    return max(arrival, now) + interval(limit)
 
 
 def effect_of(edge: Edge, state: State) -> str:
@@ -72,12 +75,12 @@ def find_cycle(records: Sequence[Record]) -> str | None:
 
 
 def due_at(record: Record, now: int) -> int:
-    """When a task is due that becomes queued now for the first time: not before its `due`, and `delay` later."""
+    """When a task is due that queues now for the first time: not before its `due`, and `delay` later."""
     return max(record.due, now) + record.delay
 
 
 def overdue_at(record: Record) -> int | None:
-    """From which instant on a queued task is expired instead of ready, or None: past its last start, and due."""
+    """From when on a queued task is expired instead of ready, or None: past its last start, and due."""
     last = last_start(record)
     return None if last is None else max(record.due, last + 1)
 
@@ -99,11 +102,10 @@ def already_said(record: Record, move: Settle | Retry | Release) -> bool:
     """Whether the record shows that the very same word of the same attempt has taken effect before."""
     if move.token is None or record.token != move.token:
         return False
-    if isinstance(move, Settle):
-        kept = record.state is move.state
-    else:
-        kept = record.state is State.QUEUED
-    return kept and not any(past.kind == "crashed" and past.attempt == record.attempt for past in record.errors)
+    after = move.state if isinstance(move, Settle) else State.QUEUED
+    return record.state is after and not any(
+        past.kind == "crashed" and past.attempt == record.attempt for past in record.errors
+    )
 
 
 def dependency_failure(parent: str, state: State, now: int) -> Failure:
@@ -113,7 +115,9 @@ def dependency_failure(parent: str, state: State, now: int) -> Failure:
 
 def unarmed_failure(now: int) -> Failure:
     """Why a child that needed arming ended."""
-    return Failure(kind="dependency", message="no task that it depends on ended so that it was wanted", at=now)
+    return Failure(
+        kind="dependency", message="no task that it depends on ended so that it was wanted", at=now
+    )
 
 
 def crash_failure(attempt: int, owner: str | None, now: int) -> Failure:
@@ -130,7 +134,9 @@ def cancel_failure(reason: str, attempt: int, now: int) -> Failure:
 def expiry_failure(last_start: int, now: int) -> Failure:
     """Why a task was not started any more."""
     late = (now - last_start) / 1_000_000
-    return Failure(kind="expired", message=f"not started in time: its last start was {late:.3f} s ago", at=now)
+    return Failure(
+        kind="expired", message=f"not started in time: its last start was {late:.3f} s ago", at=now
+    )
 
 
 def corrupt_failure(why: str, now: int) -> Failure:

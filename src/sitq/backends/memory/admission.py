@@ -1,0 +1,134 @@
+"""Admission: how a group of new tasks is judged and stored, whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from sitq.backends import rules
+from sitq.backends.base import Answer, Duplicate, Placed, Refused, Replaced
+from sitq.backends.memory.store import Store, taken_in
+from sitq.record import AFTER_ANY_END, WAITING, Edge, Record, State, Unique
+
+
+def put_group(store: Store, records: Sequence[Record], now: int) -> list[Answer]:
+    """Judge a group, then store it or nothing of it."""
+    draft = Draft(store, now)
+    answers: list[Answer] = []
+    for record in records:
+        answer = draft.judge(record)
+        if isinstance(answer, Refused):
+            return draft.refuse(records, answer)
+        answers.append(answer)
+    refusal = draft.judge_parents()
+    if refusal:
+        return draft.refuse(records, refusal)
+    draft.commit()
+    return answers
+
+
+class Draft:
+    """What a group would change: the store stays as it is until all of it has been judged."""
+
+    def __init__(self, store: Store, now: int) -> None:
+        self.store = store
+        self.now = now
+        self.fresh: dict[str, Record] = {}
+        self.replaced: dict[str, Record] = {}
+        self.keys: dict[str, str] = {}
+
+    def judge(self, record: Record) -> Answer:
+        """What becomes of a record, its parents left aside."""
+        if record.id in self.store.records or record.id in self.fresh:
+            return Duplicate(record.id)
+        if len(record.payload) > self.store.max_payload:
+            return Refused(record.id, "payload", str(len(record.payload)))
+        new = taken_in(record, self.now)
+        if new.unique:
+            holder = self._key_holder(new.unique.key)
+            clash = self._clash(new, new.unique, holder) if holder else None
+            if clash:
+                return clash
+        if new.room is not None and self._waiting_in(new.queue) >= new.room:
+            return Refused(new.id, "full", new.queue)
+        if new.unique:
+            self.keys[new.unique.key] = new.id
+        new.state = State.BLOCKED if new.edges else State.QUEUED
+        self.fresh[new.id] = new
+        return Placed(new.id)
+
+    def judge_parents(self) -> Refused | None:
+        """The refusal of the group for a parent that is not there or for a cycle."""
+        inside = False
+        for record in self.fresh.values():
+            for edge in record.edges:
+                if edge.parent in self.fresh:
+                    inside = True
+                elif edge.parent not in self.store.records:
+                    return Refused(record.id, "parent", edge.parent)
+        cycle = rules.find_cycle(list(self.fresh.values())) if inside else None
+        return None if cycle is None else Refused(cycle, "cycle", cycle)
+
+    def refuse(self, records: Sequence[Record], refusal: Refused) -> list[Answer]:
+        """The answers to a group of which one record is refused."""
+        answers: list[Answer] = []
+        told = False
+        for record in records:
+            if record.id in self.store.records:
+                answers.append(Duplicate(record.id))
+            elif record.id == refusal.id and not told:
+                answers.append(refusal)
+                told = True
+            else:
+                answers.append(Refused(record.id, "group"))
+        return answers
+
+    def commit(self) -> None:
+        """Store what was judged."""
+        for draft in self.replaced.values():
+            holder = self.store.records[draft.id]
+            holder.payload, holder.unique, holder.delay = draft.payload, draft.unique, draft.delay
+            if holder.due != draft.due:
+                self.store.line_up_anew(holder, draft.due, self.now)
+        for record in self.fresh.values():
+            self.store.place(record, self.now)
+        for record in self.fresh.values():
+            if record.edges:
+                self.store.meet_ended_parents(record, self.now)
+
+    def _clash(self, new: Record, unique: Unique, holder: Record) -> Answer | None:
+        """The answer to a newcomer whose unique key is held, or None if it is placed all the same."""
+        match unique.clash:
+            case "refuse":
+                return Refused(new.id, "unique", holder.id)
+            case "replace" if holder.state in WAITING:
+                if holder.name != new.name:
+                    return Refused(new.id, "unique", holder.id)
+                self._take_over(new, unique, holder)
+                return Replaced(holder.id)
+            case "again" if holder.state is State.RUNNING:
+                new.edges = (*new.edges, Edge(holder.id, AFTER_ANY_END))
+                return None
+            case _:
+                return Duplicate(holder.id)
+
+    def _take_over(self, new: Record, unique: Unique, holder: Record) -> None:
+        if holder.id not in self.fresh:  # one of this group is a draft already
+            holder = self.replaced.setdefault(holder.id, copy.copy(holder))
+        if "payload" in unique.fields:
+            holder.payload = new.payload
+        if "due" in unique.fields:
+            waits = holder.state is State.BLOCKED or holder.id in self.fresh  # `due` is still to be computed
+            holder.due = max(new.due, self.now) if waits else rules.due_at(new, self.now)
+            holder.delay = new.delay if waits else 0
+        holder.unique = unique
+
+    def _key_holder(self, key: str) -> Record | None:
+        id = self.keys.get(key) or self.store.keys.get(key, "")
+        holder = self.fresh.get(id) or self.replaced.get(id) or self.store.records.get(id)
+        return holder if holder is not None and rules.holds_key(holder, self.now) else None
+
+    def _waiting_in(self, name: str) -> int:
+        queue = self.store.queues.get(name)
+        stored = queue.blocked + queue.queued if queue else 0
+        return stored + sum(record.queue == name for record in self.fresh.values())
