@@ -13,8 +13,8 @@ class Serializer(Protocol):
 
     Two attributes are optional. `name` is stored beside the bytes and must stay the same for as long as
     they are kept; without it the class's own name is used. `carries_code = False` says that loading bytes
-    of a stranger runs no code of theirs; only then are unsigned bytes of a shared store loaded, and only
-    registered functions run.
+    of a stranger runs no code of theirs; functions are then found by their registered names only. Unsigned
+    bytes of a shared store are loaded for the built-in codecs of that kind, and for no other.
     """
 
     def dumps(self, value: Any, /) -> bytes:
