@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sitq import functions
 from sitq.envelope import Opened, Purpose, open_envelope, seal
@@ -27,16 +26,18 @@ from sitq.serialization import (
     loads_call,
 )
 
+if TYPE_CHECKING:
+    from sitq.backends.base import Backend
+
 _BUILT_IN: Final[dict[str, Serializer]] = {
     each.name: each for each in (CloudpickleSerializer(), JSONSerializer(), MsgpackSerializer())
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Codec:
     """What a queue or worker needs to write and read the bytes of a namespace's tasks.
 
-    Attributes:
+    Args:
         serializer: Writes; reads whatever it or a built-in serializer wrote.
         keys: Sign and verify, or None.
         namespace: Bound into every signature.
@@ -44,11 +45,35 @@ class Codec:
         most: The largest payload or result in bytes.
     """
 
-    serializer: Serializer = field(default_factory=CloudpickleSerializer)
-    keys: KeyRing | None = None
-    namespace: str = "sitq"
-    trusted: bool = True
-    most: int = MAX_PAYLOAD
+    def __init__(
+        self,
+        serializer: Serializer,
+        keys: KeyRing | None = None,
+        *,
+        namespace: str = "sitq",
+        trusted: bool = True,
+        most: int = MAX_PAYLOAD,
+    ) -> None:
+        self._serializer = serializer
+        self._name = codec_name(serializer)
+        self._keys = keys
+        self._namespace = namespace
+        self._trusted = trusted
+        self._most = most
+        self._resolved: dict[tuple[str, bool], Callable[..., Any]] = {}
+
+    @classmethod
+    def of(
+        cls, backend: Backend, serializer: Serializer | None, keys: KeyRing | None, *, trust_store: bool
+    ) -> Self:
+        """The codec for a backend's tasks, with the defaults of queues and workers."""
+        return cls(
+            serializer or CloudpickleSerializer(),
+            KeyRing.from_environment() if keys is None else keys,
+            namespace=backend.namespace,
+            trusted=backend.traits.local or trust_store,
+            most=backend.traits.max_payload,
+        )
 
     def record(
         self,
@@ -68,7 +93,7 @@ class Codec:
         """
         naming = functions.name_of(function)
         body = dumps_call(
-            self.serializer,
+            self._serializer,
             args,
             kwargs,
             function if naming.by_value else None,
@@ -79,7 +104,7 @@ class Codec:
             id=task_id,
             queue=lane,
             name=naming.name,
-            payload=self._seal(check_size(body, self.most), "task", task_id, lane, naming.name),
+            payload=self._seal(check_size(body, self._most), "task", task_id, lane, naming.name),
             preview=preview(args, kwargs),
             reply=reply,
             python=functions.python_version() if naming.by_value else None,
@@ -99,7 +124,7 @@ class Codec:
         opened = self._open(record.payload, "task", record)
         serializer = self.serializer_named(opened.codec)
         if record.python is None:
-            function = functions.resolve(record.name, registered_only=not carries_code(serializer))
+            function = self._resolve(record.name, registered_only=not carries_code(serializer))
             call = loads_call(serializer, opened.payload)
             return function, call.args, call.kwargs
         call = loads_call(serializer, opened.payload)
@@ -113,7 +138,7 @@ class Codec:
         Raises:
             SerializationError: It cannot be serialized, or is too large.
         """
-        body = check_size(self.serializer.dumps(value), self.most, "result")
+        body = check_size(self._serializer.dumps(value), self._most, "result")
         return self._seal(body, "result", record.id, record.queue, record.name)
 
     def value(self, record: Record) -> tuple[bytes, str]:
@@ -131,8 +156,8 @@ class Codec:
         Raises:
             SerializationError: There is none of that name here.
         """
-        if name is None or name == codec_name(self.serializer):
-            return self.serializer
+        if name is None or name == self._name:
+            return self._serializer
         serializer = _BUILT_IN.get(name)
         if serializer is None:
             raise SerializationError(
@@ -140,31 +165,38 @@ class Codec:
             )
         return serializer
 
+    def _resolve(self, name: str, *, registered_only: bool) -> Callable[..., Any]:
+        function = self._resolved.get((name, registered_only))
+        if function is None:
+            function = functions.resolve(name, registered_only=registered_only)
+            self._resolved[name, registered_only] = function
+        return function
+
     def _open(self, data: bytes, purpose: Purpose, record: Record) -> Opened:
         return open_envelope(
             data,
             purpose=purpose,
-            namespace=self.namespace,
+            namespace=self._namespace,
             queue=record.queue,
             task_id=record.id,
             names=(record.name,),
             codec=None,
-            keys=self.keys,
-            trusted=self.trusted,
-            limit=self.most,
+            keys=self._keys,
+            trusted=self._trusted,
+            limit=self._most,
         )
 
     def _seal(self, body: bytes, purpose: Purpose, subject: str, queue: str, name: str) -> bytes:
         return seal(
             body,
             purpose=purpose,
-            namespace=self.namespace,
+            namespace=self._namespace,
             queue=queue,
             task_id=subject,
             name=name,
-            codec=codec_name(self.serializer),
-            keys=self.keys,
-            limit=self.most,
+            codec=self._name,
+            keys=self._keys,
+            limit=self._most,
         )
 
 

@@ -21,7 +21,7 @@ from sitq.keys import KeyRing
 from sitq.move import Cancel
 from sitq.options import NO_OPTIONS, Options, make_options
 from sitq.record import Record
-from sitq.serialization import CloudpickleSerializer, Serializer
+from sitq.serialization import Serializer
 from sitq.session import Session
 
 _LARGEST_GROUP = 100_000
@@ -56,8 +56,8 @@ class TaskQueue:
     ) -> None:
         self.backend: Backend = open_backend(backend)
         self.queue = validation.name(queue)
-        self._serializer = serializer or CloudpickleSerializer()
-        self._keys = keys if keys is not None else KeyRing.from_environment()
+        self._serializer = serializer
+        self._keys = keys
         self._trust_store = trust_store
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = (
             weakref.WeakKeyDictionary()
@@ -263,14 +263,7 @@ class TaskQueue:
             raise TaskQueueError("this queue is closed; make a new TaskQueue", operation="connect")
 
     def _codec(self) -> Codec:
-        traits = self.backend.traits
-        return Codec(
-            serializer=self._serializer,
-            keys=self._keys,
-            namespace=self.backend.namespace,
-            trusted=traits.local or self._trust_store,
-            most=traits.max_payload,
-        )
+        return Codec.of(self.backend, self._serializer, self._keys, trust_store=self._trust_store)
 
     def __repr__(self) -> str:
         return f"<TaskQueue {self.queue!r} on {self.backend!r}>"

@@ -23,7 +23,7 @@ import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import msgspec
@@ -337,7 +337,7 @@ class Backend(ABC):
             await self.shut()
 
     @contextlib.asynccontextmanager
-    async def _one_at_a_time(self) -> AsyncIterator[None]:
+    async def _one_at_a_time(self) -> AsyncGenerator[None]:
         # An asyncio lock belongs to one loop, and a backend may serve several.
         while not self._turn.acquire(blocking=False):  # noqa: ASYNC110 - held by a thread for moments only
             await asyncio.sleep(0.001)

@@ -29,8 +29,8 @@ def verdict(record: Record, now: int) -> Failure:
     return Failure(
         kind="crashed",
         message=(
-            f"quarantined: its worker died {record.crashes} times while it ran, and {record.alone} times while "
-            "it ran alone; find what kills the process (memory, a native extension, os._exit), then "
+            f"quarantined: its worker died {record.crashes} times while it ran, {record.alone} times while it "
+            "ran alone; find what kills the process (memory, a native extension, os._exit), then "
             "retry it by hand"
         ),
         attempt=record.attempt,

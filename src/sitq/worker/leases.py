@@ -124,7 +124,7 @@ class LeaseKeeper:
                 if not self._held:
                     self._asked = False
                     self._changed.wait()
-                    due = earliest = time.monotonic() + self._period
+                    due = time.monotonic() + self._period
                 elif now >= wake:
                     self._asked = False
                     return True

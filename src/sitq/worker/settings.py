@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 from sitq import validation
 from sitq.exceptions import ValidationError
@@ -84,10 +84,8 @@ def _weights(queues: Mapping[str, float] | Iterable[str] | None) -> dict[str, fl
         return {"default": 0.0}
     if isinstance(queues, str):
         raise ValidationError(f"queues must be a list of names, not the text {queues!r}; write [{queues!r}]")
-    if isinstance(queues, Mapping):
-        given = {validation.name(queue): _weight(weight) for queue, weight in queues.items()}
-    else:
-        given = {validation.name(queue): 0.0 for queue in queues}
+    weights = cast("Mapping[str, float]", queues) if isinstance(queues, Mapping) else None
+    given = {validation.name(queue): _weight(weights[queue]) if weights else 0.0 for queue in queues}
     if not given:
         raise ValidationError("queues is empty; leave it out to serve the queue 'default'")
     return given

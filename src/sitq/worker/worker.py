@@ -13,7 +13,7 @@ from sitq.backends.base import Backend
 from sitq.codec import Codec
 from sitq.exceptions import WorkerError
 from sitq.keys import KeyRing
-from sitq.serialization import CloudpickleSerializer, Serializer
+from sitq.serialization import Serializer
 from sitq.worker.settings import LEASE, make_settings
 from sitq.worker.shift import Shift
 
@@ -62,8 +62,8 @@ class Worker:
             grace=grace,
             worker_id=worker_id,
         )
-        self._serializer = serializer or CloudpickleSerializer()
-        self._keys = keys if keys is not None else KeyRing.from_environment()
+        self._serializer = serializer
+        self._keys = keys
         self._trust_store = trust_store
         self._shift: Shift | None = None
         self._background: asyncio.Task[None] | None = None
@@ -125,14 +125,7 @@ class Worker:
             await background
 
     def _codec(self) -> Codec:
-        traits = self.backend.traits
-        return Codec(
-            serializer=self._serializer,
-            keys=self._keys,
-            namespace=self.backend.namespace,
-            trusted=traits.local or self._trust_store,
-            most=traits.max_payload,
-        )
+        return Codec.of(self.backend, self._serializer, self._keys, trust_store=self._trust_store)
 
     def __repr__(self) -> str:
         queues = ", ".join(self._settings.queues)
