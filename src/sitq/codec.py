@@ -56,6 +56,7 @@ class Codec:
     ) -> None:
         self._serializer = serializer
         self._name = codec_name(serializer)
+        self._carries_code = carries_code(serializer)
         self._keys = keys
         self._namespace = namespace
         self._trusted = trusted
@@ -92,12 +93,10 @@ class Codec:
             SerializationError: An argument cannot be serialized (it is named), or all are too large.
         """
         naming = functions.name_of(function)
+        # A registered function of a script goes by its name where code cannot go along.
+        by_value = naming.by_value and not (naming.registered and not self._carries_code)
         body = dumps_call(
-            self._serializer,
-            args,
-            kwargs,
-            function if naming.by_value else None,
-            target=function,
+            self._serializer, args, kwargs, function if by_value else None, target=function
         )
         lane = options.queue or queue
         record = Record(
@@ -105,9 +104,9 @@ class Codec:
             queue=lane,
             name=naming.name,
             payload=self._seal(check_size(body, self._most), "task", task_id, lane, naming.name),
-            preview=preview(args, kwargs),
+            preview=preview(args, kwargs, function),
             reply=reply,
-            python=functions.python_version() if naming.by_value else None,
+            python=functions.python_version() if by_value else None,
         )
         if options is not NO_OPTIONS:
             _apply(options, record)

@@ -12,7 +12,7 @@ from sitq.backends.base import Backend, Taken, Want
 from sitq.exceptions import BackendError
 from sitq.functions import python_version
 from sitq.ids import token
-from sitq.policy.share import shares
+from sitq.worker.shares import shares
 from sitq.record import SECOND
 from sitq.worker.settings import Settings
 
