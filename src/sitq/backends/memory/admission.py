@@ -13,6 +13,8 @@ from sitq.record import AFTER_ANY_END, WAITING, Edge, Record, State, Unique
 
 def put_group(store: Store, records: Sequence[Record], now: int) -> list[Answer]:
     """Judge a group, then store it or nothing of it."""
+    if len(records) == 1 and not (records[0].unique or records[0].edges or records[0].room is not None):
+        return [_put_plain(store, records[0], now)]
     draft = Draft(store, now)
     answers: list[Answer] = []
     for record in records:
@@ -25,6 +27,16 @@ def put_group(store: Store, records: Sequence[Record], now: int) -> list[Answer]
         return draft.refuse(records, refusal)
     draft.commit()
     return answers
+
+
+def _put_plain(store: Store, record: Record, now: int) -> Answer:
+    """The short way for a task alone that nothing but its id and size can speak against."""
+    if record.id in store.records:
+        return Duplicate(record.id)
+    if len(record.payload) > store.max_payload:
+        return Refused(record.id, "payload", str(len(record.payload)))
+    store.place(taken_in(record, now), now)
+    return Placed(record.id)
 
 
 class Draft:

@@ -7,6 +7,7 @@ entry may be stale, and whoever meets it looks at the record that it stands for.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -16,46 +17,71 @@ SLACK: Final = 1000
 
 
 class Agenda:
-    """A heap of (rank, sequence), which thins itself out before stale entries outnumber the others."""
+    """A priority queue of (rank, sequence), which thins itself out before stale entries outnumber the others.
 
-    __slots__ = ("_ceiling", "_is_current", "heap")
+    Most entries come in rising order and are kept as a plain run, which costs nothing to keep sorted; only
+    those that do not are kept in a heap.
+    """
+
+    __slots__ = ("_ceiling", "_heap", "_is_current", "_run")
 
     def __init__(self, is_current: Callable[[int, int], bool]) -> None:
         """Start empty; `is_current(rank, sequence)` tells whether an entry still means something."""
-        self.heap: list[int] = []
+        self._run: deque[int] = deque()
+        self._heap: list[int] = []
         self._is_current = is_current
         self._ceiling = SLACK
 
     def push(self, rank: int, sequence: int) -> None:
         """Add an entry; the same one twice does no harm."""
-        heapq.heappush(self.heap, (rank << BITS) + sequence)
-        if len(self.heap) > self._ceiling:
+        entry = (rank << BITS) + sequence
+        run = self._run
+        if not run or entry >= run[-1]:
+            run.append(entry)
+        else:
+            heapq.heappush(self._heap, entry)
+        if len(run) + len(self._heap) > self._ceiling:
             self._thin()
 
+    def peek(self) -> int | None:
+        """The first entry, stale or not."""
+        run, heap = self._run, self._heap
+        if heap and (not run or heap[0] < run[0]):
+            return heap[0]
+        return run[0] if run else None
+
+    def pop(self) -> None:
+        """Remove the first entry."""
+        run, heap = self._run, self._heap
+        if heap and (not run or heap[0] < run[0]):
+            heapq.heappop(heap)
+        else:
+            run.popleft()
+
     def pop_until(self, most: int) -> tuple[int, int] | None:
-        """Remove and return the first entry if its rank is at most `most`."""
-        if not self.heap or self.heap[0] >> BITS > most:
+        """Remove and return the first entry, as rank and sequence, if its rank is at most `most`."""
+        entry = self.peek()
+        if entry is None or entry >> BITS > most:
             return None
-        entry = heapq.heappop(self.heap)
+        self.pop()
         return entry >> BITS, entry & MASK
 
     def first(self) -> int | None:
         """The rank of the first entry that means something."""
-        while self.heap:
-            entry = self.heap[0]
+        while (entry := self.peek()) is not None:
             if self._is_current(entry >> BITS, entry & MASK):
                 return entry >> BITS
-            heapq.heappop(self.heap)
+            self.pop()
         return None
 
     def clear(self) -> None:
         """Forget everything."""
-        self.heap.clear()
+        self._run.clear()
+        self._heap.clear()
         self._ceiling = SLACK
 
     def _thin(self) -> None:
-        # A sorted list is a heap.
-        self.heap[:] = sorted(
-            entry for entry in set(self.heap) if self._is_current(entry >> BITS, entry & MASK)
-        )
-        self._ceiling = 2 * len(self.heap) + SLACK
+        entries = {*self._run, *self._heap}
+        self._run = deque(sorted(entry for entry in entries if self._is_current(entry >> BITS, entry & MASK)))
+        self._heap.clear()
+        self._ceiling = 2 * len(self._run) + SLACK

@@ -15,8 +15,11 @@ from sitq.record import NEVER, Record, State
 UPKEEP = 1000
 """How many tasks a claim brings up to date in each of its two ways before it starts others."""
 
-Candidate = tuple[int, int, int, Lane]
-"""Turn, entry in the lane, an order among equals, and the lane that would be served."""
+Head = tuple[int, int, Lane]
+"""The first entry of a lane, an order among equals, and the lane."""
+
+Turn = tuple[int, int, int, list[Head]]
+"""The turn of a tenant, the first of its entries, an order among equals, and its lanes as a heap."""
 
 
 def take(store: Store, want: Want, now: int) -> Taken:
@@ -35,7 +38,11 @@ def take(store: Store, want: Want, now: int) -> Taken:
 
 
 class Claim:
-    """One claim under way."""
+    """One claim under way.
+
+    While it lasts nothing else makes a difference: turns only rise, limits only tighten, and a lane that may
+    not start any more is out of it.
+    """
 
     def __init__(self, store: Store, want: Want, now: int) -> None:
         self.store = store
@@ -43,7 +50,7 @@ class Claim:
         self.now = now
         self.taken: list[Record] = []
         self.next = NEVER
-        self._candidates: dict[str, list[Candidate]] = {}
+        self._turns: dict[str, list[Turn]] = {}
 
     def run(self) -> Taken:
         """Fill the shares in order, then give what is left to the queues in order again."""
@@ -54,68 +61,86 @@ class Claim:
         return Taken(self.taken, self.now, self._next())
 
     def _fill(self, name: str, most: int) -> None:
-        most = min(most, self.want.limit - len(self.taken))
         queue = self.store.queues.get(name)
-        if queue is None or most <= 0:
+        goal = min(len(self.taken) + most, self.want.limit)
+        if queue is None or goal <= len(self.taken):
             return
-        if name not in self._candidates:
-            self._candidates[name] = self._look_at(queue)
-        candidates = self._candidates[name]
-        while most > 0 and candidates:
-            turn, entry, order, lane = candidates[0]
-            current = queue.turn_of(lane.tenant)
-            if current != turn:  # its tenant was served through another lane: turns only rise
-                heapq.heapreplace(candidates, (current, entry, order, lane))
-                continue
-            if lane.keys and not self._admits(queue, lane):
-                heapq.heappop(candidates)
-                continue
-            self._start(queue, lane, turn)
-            most -= 1
-            head = self._head(queue, lane)
-            if head is None:
-                heapq.heappop(candidates)
+        if name not in self._turns:
+            self._turns[name] = self._look_at(queue)
+        turns = self._turns[name]
+        while turns and len(self.taken) < goal:
+            turn, _, order, lanes = turns[0]
+            alone = len(turns) == 1 and len(lanes) == 1 and not lanes[0][-1].keys
+            self._serve(queue, lanes, turn, goal if alone else len(self.taken) + 1)
+            if lanes:
+                turn = queue.turn_of(lanes[0][-1].tenant)
+                heapq.heapreplace(turns, (turn, lanes[0][0], order, lanes))
             else:
-                heapq.heapreplace(candidates, (queue.turn_of(lane.tenant), head, order, lane))
+                heapq.heappop(turns)
 
-    def _look_at(self, queue: Queue) -> list[Candidate]:
-        """The lanes of a queue that may start now."""
+    def _serve(self, queue: Queue, lanes: list[Head], turn: int, goal: int) -> None:
+        """Start tasks of a tenant's first lane up to the goal; nothing else may come before them."""
+        entry, order, lane = lanes[0]
+        if lane.keys and not self._admits(queue, lane):
+            heapq.heappop(lanes)
+            return  # the tenant's next lane may come after those of others
+        head: int | None = entry
+        while head is not None and len(self.taken) < goal:
+            record = self.store.by_sequence[head & MASK]
+            lane.ready.pop()
+            for key in lane.keys:
+                self.store.meters.by_key[key].start(self.now)
+            self.taken.append(self.store.start(record, queue, self.want, self.now))
+            queue.served = turn
+            turn += rules.stride(record.fair.weight) if record.fair else rules.TURN
+            head = self._head(queue, lane)
+        queue.turns[lane.tenant] = turn
+        if head is None:
+            heapq.heappop(lanes)
+        else:
+            heapq.heapreplace(lanes, (head, order, lane))
+
+    def _look_at(self, queue: Queue) -> list[Turn]:
+        """The lanes of a queue that may start now, by tenant."""
         if self.store.cells.may_pause:
             end = self.store.cells.pause_end(PAUSE_QUEUE + queue.name, self.now)
             if end > self.now:
                 self.next = min(self.next, end)
                 return []
-        candidates: list[Candidate] = []
-        for lane in list(queue.lanes.values()):
+        tenants: dict[str | None, list[Head]] = {}
+        for order, lane in enumerate(list(queue.lanes.values())):
             head = self._head(queue, lane)
             if head is not None and self._admits(queue, lane):
-                candidates.append((queue.turn_of(lane.tenant), head, len(candidates), lane))
-        heapq.heapify(candidates)
-        return candidates
+                tenants.setdefault(lane.tenant, []).append((head, order, lane))
+        turns: list[Turn] = []
+        for tenant, lanes in tenants.items():
+            heapq.heapify(lanes)
+            turns.append((queue.turn_of(tenant), lanes[0][0], len(turns), lanes))
+        heapq.heapify(turns)
+        return turns
 
     def _head(self, queue: Queue, lane: Lane) -> int | None:
         """The first entry of a lane that may be started; the lane is gone when there is none."""
-        heap = lane.ready.heap
-        while heap:
-            entry = heap[0]
+        ready, now = lane.ready, self.now
+        while (entry := ready.peek()) is not None:
             record = self.store.by_sequence.get(entry & MASK)
-            if record is None or record.state is not State.QUEUED or record.priority != -(entry >> BITS):
-                heapq.heappop(heap)
-            elif record.due > self.now:
-                heapq.heappop(heap)  # another entry stands for its later due time
-            elif self._is_overdue(record):
-                heapq.heappop(heap)
-                expire_one(self.store, record, self.now)
+            if (
+                record is not None
+                and record.state is State.QUEUED
+                and record.priority == -(entry >> BITS)
+                and record.due <= now  # if not, another entry stands for its later due time
+            ):
+                if record.expires is None and record.deadline is None:
+                    return entry
+                overdue = rules.overdue_at(record)
+                if overdue is None or overdue > now:
+                    return entry
+                ready.pop()
+                expire_one(self.store, record, now)
             else:
-                return entry
+                ready.pop()
         queue.lanes.pop(lane.key, None)
         return None
-
-    def _is_overdue(self, record: Record) -> bool:
-        if record.expires is None and record.deadline is None:
-            return False
-        overdue = rules.overdue_at(record)
-        return overdue is not None and overdue <= self.now
 
     def _admits(self, queue: Queue, lane: Lane) -> bool:
         """Whether a lane may start a task now; otherwise remember when it may."""
@@ -141,23 +166,12 @@ class Claim:
             pauses.append(PAUSE_KEY + lane.tenant)
         return max(self.store.cells.pause_end(pause, self.now) for pause in pauses)
 
-    def _start(self, queue: Queue, lane: Lane, turn: int) -> None:
-        record = self.store.by_sequence[heapq.heappop(lane.ready.heap) & MASK]
-        queue.served = turn
-        queue.turns[lane.tenant] = turn + (rules.stride(record.fair.weight) if record.fair else rules.TURN)
-        for key in lane.keys:
-            self.store.meters.by_key[key].start(self.now)
-        self.taken.append(self.store.start(record, queue, self.want, self.now))
-
     def _next(self) -> int | None:
         """When something more may become claimable."""
         if len(self.taken) >= self.want.limit:
             return self.now
-        agendas = [
-            self.store.queues[share.queue].scheduled
-            for share in self.want.queues
-            if share.queue in self.store.queues
-        ]
+        queues = [self.store.queues.get(share.queue) for share in self.want.queues]
+        agendas = [queue.scheduled for queue in queues if queue]
         if self.want.reclaim:
             agendas.append(self.store.leases)
         instants = [first for agenda in agendas if (first := agenda.first()) is not None]
