@@ -1,0 +1,231 @@
+"""A claim: tasks that are ready, may start now, and are the next ones by the contract's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from sitq.backends.base import Want
+from sitq.backends.rules import TURN
+from sitq.backends.sqlite.choose import Candidate, Order, Turns, choose
+from sitq.backends.sqlite.keys import KeyRing
+from sitq.backends.sqlite.lanes import encode
+from sitq.backends.sqlite.look import Look, Pauses, QueueLook, eligible, look_around, next_instant, passed
+from sitq.backends.sqlite.row import RUNNING, Read
+from sitq.backends.sqlite.upkeep import expire, promote, reclaim
+from sitq.backends.sqlite.work import Work
+
+UPKEEP = 1000
+"""How many tasks a claim brings up to date in each way before it starts others."""
+
+SPARE = 8
+"""How many lanes more than tasks a claim looks at, since some may be over a limit."""
+
+ROUNDS = 64
+"""How often a claim looks at further lanes before it leaves the rest to the next one."""
+
+
+_sequences = msgspec.json.Decoder(list[int]).decode
+OpenLane = tuple[int, str | None, str, int | None, int, int, int]
+"""Lane, tenant, limit keys as JSON, turn, priority and sequence of its head, kind."""
+_lanes = msgspec.json.Decoder(list[OpenLane]).decode
+_items = msgspec.json.Decoder(list[tuple[int, int, int, int | None]]).decode
+
+
+def take(work: Work, want: Want) -> tuple[list[Read], int | None]:
+    """Claim tasks, or answer a repeated claim: the tasks, and when there may be more."""
+    look = look_around(work.db, want, work.now)
+    if look.claimed is not None:
+        again = [row for row in work.load(look.claimed) if row.stage == RUNNING and row.token == want.claim]
+        if again:
+            return work.read(sorted(row.sequence for row in again)), work.now
+    if _bring_up_to_date(work, want, look):
+        work.flush()
+        look = look_around(work.db, want, work.now)
+    claim = Claim(work, want, look)
+    reads = claim.run()
+    if len(reads) >= want.limit:
+        return reads, work.now
+    return reads, next_instant(look_around(work.db, want, work.now) if claim.wrote else look, want, work.now)
+
+
+def _bring_up_to_date(work: Work, want: Want, look: Look) -> bool:
+    now, done = work.now, False
+    if want.reclaim and passed(look.lease, now):
+        reclaim(work, _sequences(work.db.one("lapsed", now, UPKEEP)))
+        done = True
+    budget = UPKEEP
+    for queue in look.queues:
+        if passed(queue.overdue, now) and budget:
+            budget -= expire(work, _sequences(work.db.one("overdue", queue.id, now, budget)))
+            done = True
+        if passed(queue.due, now):
+            promote(work, queue.id)
+            done = True
+    return done
+
+
+class Claim:
+    """One claim under way."""
+
+    def __init__(self, work: Work, want: Want, look: Look) -> None:
+        self.work = work
+        self.want = want
+        self.pauses = Pauses(look)
+        self.queues = {queue.name: queue for queue in look.queues}
+        self.reads: list[Read] = []
+        self.wrote = False
+
+    def run(self) -> list[Read]:
+        """Fill the shares in order, then give what is left to the queues in order again."""
+        for share in self.want.queues:
+            self._fill(share.queue, share.most)
+        for share in self.want.queues:
+            self._fill(share.queue, self.want.limit)
+        if self.reads:
+            taken = encode([read.row.sequence for read in self.reads]).decode()
+            self.work.db.run("remember_claim", self.want.claim, self.work.now, taken)
+        return self.reads
+
+    def _fill(self, name: str, most: int) -> None:
+        most = min(most, self.want.limit - len(self.reads))
+        queue = self.queues.get(name)
+        if most <= 0 or queue is None or self.pauses.queue(name):
+            return
+        QueueClaim(self, queue).fill(most)
+
+
+class QueueClaim:
+    """The part of a claim that is about one queue."""
+
+    def __init__(self, claim: Claim, queue: QueueLook) -> None:
+        self.claim = claim
+        self.work = claim.work
+        self.db = claim.work.db
+        self.queue = queue
+        self.turns = Turns(queue.served, {None: queue.turn})
+        self.keys = KeyRing(claim, queue)
+
+    def fill(self, most: int) -> None:
+        """Start up to `most` tasks."""
+        if passed(self.queue.mark, self.work.now):
+            self.keys.see_due()
+            self.keys.reopen(most, self.turns.served)
+            self._look_again()
+        kinds = eligible(self.queue, self.claim.want, self.claim.pauses)
+        for _ in range(ROUNDS):
+            if most <= 0 or not kinds:
+                break
+            started, more = self._round(encode(kinds).decode(), most)
+            most -= started
+            if not more and most > 0:
+                if not self.keys.reopen(most, self.turns.served):
+                    break
+                self._look_again()
+                kinds = eligible(self.queue, self.claim.want, self.claim.pauses)
+        else:
+            self.keys.unfinished = True
+        if most <= 0:
+            self.keys.unfinished = True
+        self.queue.served, self.queue.turn = self.turns.served, self.turns.of[None]
+        self.queue.mark = None
+        self.keys.leave_marks()
+
+    def _look_again(self) -> None:
+        for queue in look_around(self.db, self.claim.want, self.work.now).queues:
+            if queue.id == self.queue.id:
+                self.queue.kinds = queue.kinds
+
+    def _round(self, kinds: str, most: int) -> tuple[int, bool]:
+        """Look at the best lanes once: how many tasks were started, and whether to look again."""
+        asked = most + SPARE
+        lanes = _lanes(self.db.one("open_lanes", kinds, asked))
+        if any(turn is not None and turn < self.turns.served for _, _, _, turn, *_ in lanes):
+            self.db.run("bump_turns", kinds, self.turns.served)
+            lanes = _lanes(self.db.one("open_lanes", kinds, asked))
+        if not lanes:
+            return 0, False
+        if len(lanes) == 1 and lanes[0][3] is None and lanes[0][2] == "[]":
+            return self._start_lane(lanes[0][0], most), False
+        return self._start_best(lanes, asked, most)
+
+    def _start_lane(self, lane: int, most: int) -> int:
+        """The usual case: one lane, and nothing that could forbid a start."""
+        sequences = _sequences(self.db.one("ready_of_lane", lane, most))
+        self._start(sequences)
+        for _ in sequences:
+            self.turns.start(None, TURN)
+        self._store_turns()
+        return len(sequences)
+
+    def _start_best(self, lanes: list[OpenLane], asked: int, most: int) -> tuple[int, bool]:
+        frontier = _frontier(lanes, asked, self.turns)
+        lanes.sort(key=lambda lane: _order(lane, self.turns))
+        lanes = lanes[: max(asked, 1)]  # those behind cannot come to their turn
+        most_of_one = max(2, 2 * most // len(lanes) + 1)
+        candidates = self._candidates(lanes, min(most_of_one, most))
+        meters = self.keys.meters_of(candidates)
+        choice = choose(candidates, meters, self.turns, n=most, now=self.work.now, frontier=frontier)
+        if choice.held:
+            self.keys.hold(choice.held)
+        if choice.chosen:
+            self._start(choice.chosen)
+            self._store_turns()
+            self.keys.store()
+        more = choice.short or bool(frontier)
+        return len(choice.chosen), more and bool(choice.chosen or choice.held)
+
+    def _candidates(self, lanes: list[OpenLane], most: int) -> list[Candidate]:
+        found = {lane: Candidate(lane, tenant, self.keys.of(tenant, keys), []) for lane, tenant, keys, *_ in lanes}
+        for lane, tenant, _, turn, *_ in lanes:
+            if turn is not None:
+                self.turns.of.setdefault(tenant, turn)
+        for lane, priority, sequence, stride in _items(self.db.one("ready_items", encode(list(found)).decode(), most)):
+            found[lane].items.append((priority, sequence, stride))
+        for candidate in found.values():
+            candidate.items.sort(key=lambda item: (-item[0], item[1]))
+            candidate.more = len(candidate.items) >= most
+        return list(found.values())
+
+    def _start(self, sequences: Sequence[int]) -> None:
+        if not sequences:
+            return
+        work, want = self.work, self.claim.want
+        reads = work.read(sequences)
+        until = work.now + want.lease
+        self.db.run("start", encode(sequences).decode(), want.claim, want.worker, until, work.now)
+        rows = [read.row for read in reads]
+        for row in rows:
+            row.attempt += 1
+            row.token, row.owner = want.claim, want.worker
+            row.lease_until, row.started, row.expire_at = until, work.now, None
+        work.started(rows)
+        work.flush_lanes()
+        self.claim.reads += reads
+        self.claim.wrote = True
+
+    def _store_turns(self) -> None:
+        moved, self.turns.moved = self.turns.moved, set()
+        if not moved:
+            return
+        self.db.run("store_queue_turns", self.queue.id, self.turns.served, self.turns.of[None])
+        tenants = encode([(tenant, self.turns.of[tenant]) for tenant in moved if tenant is not None]).decode()
+        if tenants != "[]":
+            self.db.run("store_tenant_turns", self.queue.id, tenants)
+            self.db.run("store_lane_turns", self.queue.id, tenants)
+
+
+def _order(lane: OpenLane, turns: Turns) -> Order:
+    _, _, _, turn, priority, sequence, _ = lane
+    return (turns.next(None) if turn is None else max(turn, turns.served)), -priority, sequence
+
+
+def _frontier(lanes: list[OpenLane], asked: int, turns: Turns) -> list[Order]:
+    """The last lane of each kind of which there may be more."""
+    groups: dict[tuple[int, bool], list[Order]] = {}
+    for lane in lanes:
+        groups.setdefault((lane[6], lane[3] is None), []).append(_order(lane, turns))
+    ends = [max(orders) for orders in groups.values() if len(orders) >= asked]
+    ordered = sorted(_order(lane, turns) for lane in lanes)
+    return ends if len(ordered) <= asked else [*ends, ordered[asked]]

@@ -1,0 +1,171 @@
+"""Ends of tasks, ways back into the queue, and what both mean for those that depend on them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+
+from sitq.backends import rules
+from sitq.backends.sqlite.lanes import encode
+from sitq.backends.sqlite.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, STAGES, Row, history_of
+from sitq.backends.sqlite.unique import take_back
+from sitq.backends.sqlite.work import Work
+from sitq.record import DAY, ERRORS_KEPT, TERMINAL, Failure, State
+
+_edges = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
+_FAILED = {STAGES[State.FAILED], STAGES[State.DEAD]}
+
+
+def end(work: Work, row: Row, state: State, *failures: Failure | None) -> None:
+    """Let a task end, but for what that means to its dependants: see `spread`."""
+    stage = STAGES[state]
+    work.move(row, stage)
+    release(row)
+    row.finished = work.now
+    row.keep_until = work.now + kept(row, stage)
+    row.expire_at = None
+    fail(work, row, *failures)
+    work.ended.append(row)
+    work.tell_end(row)
+
+
+def kept(row: Row, stage: int) -> int:
+    """How long the record stays."""
+    if stage in _FAILED:
+        return 30 * DAY if row.keep_failed is None else row.keep_failed
+    return DAY if row.keep is None else row.keep
+
+
+def release(row: Row) -> None:
+    """Nobody runs it any more."""
+    row.owner = row.lease_until = row.stop = None
+
+
+def fail(work: Work, row: Row, *failures: Failure | None) -> None:
+    """Add to a task's errors."""
+    known = [one for one in failures if one is not None]
+    if not known:
+        return
+    history = history_of(row)
+    errors = history.errors
+    for one in known:
+        errors = rules.newest(errors, one, ERRORS_KEPT)
+    history.errors = errors
+    work.remember(row, history)
+
+
+def queue_up(work: Work, row: Row, due: int) -> None:
+    """Let a task wait for its start from `due` on."""
+    row.due = due
+    row.delay = None
+    release(row)
+    if row.attempt == 0 and row.ttl is not None:
+        row.expires = due + row.ttl
+    row.expire_at = overdue_at(row)
+    work.move(row, READY if due <= work.now else QUEUED)
+    work.tell_queue(row)
+
+
+def overdue_at(row: Row) -> int | None:
+    """From which instant on a queued task is expired instead of ready, or None."""
+    last = row.deadline
+    if row.attempt == 0 and row.expires is not None:
+        last = row.expires if last is None else min(last, row.expires)
+    return None if last is None else max(row.due, last + 1)
+
+
+def requeue(work: Work, row: Row, due: int) -> None:
+    """Let a running task wait again; it takes a `waiting` unique key back if nobody has it."""
+    queue_up(work, row, due)
+    take_back(work, row)
+
+
+# -- dependants ------------------------------------------------------------------------------------------------
+
+
+def spread(work: Work) -> None:
+    """Let the ends since the last call take effect on the tasks that depend on them, and so on."""
+    if not work.ended:
+        return
+    ended, work.ended = work.ended, []
+    children = _children(work, ended)
+    parents = [row.sequence for row in ended]
+    over = [row.sequence for row in ended if row.parents is not None]
+    for first in ended:
+        line = deque([first])
+        while line:
+            parent = line.popleft()
+            if parent.sequence not in children:
+                children.update(_children(work, [parent]))
+            for one, effects in children[parent.sequence]:
+                child = work.rows.get(one)
+                if child is not None and child.stage == BLOCKED:
+                    lift(work, child, parent.id, parent.state, effects)
+            below, work.ended = work.ended, []
+            parents += [row.sequence for row in below]
+            over += [row.sequence for row in below]
+            line += below
+    if any(children.values()):
+        work.db.run("edges_done", encode(parents).decode())
+    if over:
+        work.db.run("delete_edges_of_children", encode(over).decode())
+
+
+def lift(work: Work, child: Row, parent: str, state: State, effects: str) -> None:
+    """Let a parent's end take effect on a blocked child."""
+    effect = effects[TERMINAL.index(state)]
+    if effect in "cf":
+        end(work, child, State.CANCELLED if effect == "c" else State.FAILED, rules.dependency_failure(parent, state, work.now))
+        return
+    child.parents = (child.parents or 0) - 1
+    if effect == "a":
+        child.unarmed = None
+    work.dirty[child.sequence] = child
+    if child.parents > 0:
+        return
+    if child.unarmed:
+        end(work, child, State.CANCELLED, rules.unarmed_failure(work.now))
+    else:
+        queue_up(work, child, max(child.due, work.now) + (child.delay or 0))
+
+
+def _children(work: Work, ended: Iterable[Row]) -> dict[int, list[tuple[int, str]]]:
+    """The open edges to the tasks, and to those that will end because of them, and so on."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    level = {row.sequence: TERMINAL.index(row.state) for row in ended}
+    while level:
+        for one in level:
+            found[one] = []
+        below: dict[int, int] = {}
+        for parent, child, effects in _edges(work.db.one("edges_of_parents", encode(list(level)).decode())):
+            found[parent].append((child, effects))
+            effect = effects[level[parent]]
+            if effect in "cf" and child not in found:
+                below[child] = TERMINAL.index(State.CANCELLED if effect == "c" else State.FAILED)
+        level = below
+    work.load(child for pairs in found.values() for child, _ in pairs)
+    return found
+
+
+def merged(effects: list[str]) -> str:
+    """The effects of several edges to the same parent as those of one."""
+    if len(effects) == 1:
+        return effects[0]
+    return "".join(_strongest(letters) for letters in zip(*effects, strict=True))
+
+
+def _strongest(letters: tuple[str, ...]) -> str:
+    ending = [letter for letter in letters if letter in "cf"]
+    return ending[0] if ending else max(letters, key="ga".index)
+
+
+def is_over(row: Row) -> bool:
+    """Whether the task has ended."""
+    return row.stage >= ENDED
+
+
+def is_waiting(row: Row) -> bool:
+    """Whether the task has yet to start."""
+    return row.stage < RUNNING

@@ -1,0 +1,63 @@
+"""What is open while a SQLite backend is connected: connections and the threads that use them."""
+
+from __future__ import annotations
+
+from sitq.backends.hints import Hub
+from sitq.backends.sqlite.connection import Connection, Synchronous
+from sitq.backends.sqlite.errors import translated
+from sitq.backends.sqlite.location import MEMORY, prepare
+from sitq.backends.sqlite.reader import Reader
+from sitq.backends.sqlite.schema import migrate
+from sitq.backends.sqlite.writer import Writer
+from sitq.clock import Clock
+
+
+class Engine:
+    """The writer, the reader, and what they share. It knows nothing of the backend object that uses it."""
+
+    def __init__(
+        self, path: str, namespace: str, synchronous: Synchronous, clock: Clock, hub: Hub, db: Connection
+    ) -> None:
+        self.path = path
+        self.namespace = namespace
+        self.synchronous: Synchronous = synchronous
+        self.clock = clock
+        self.hub = hub
+        self.reader = None if path == MEMORY else Reader(self.connect(), path)
+        self.writer = Writer(db, path, clock, hub)
+
+    @classmethod
+    def open(
+        cls, path: str, namespace: str, synchronous: Synchronous, clock: Clock, hub: Hub, *, force: bool
+    ) -> Engine:
+        """Open the database, bring it to the present schema, and start the threads."""
+        if path != MEMORY:
+            prepare(path, force=force)
+        db: Connection | None = None
+        try:
+            db = Connection(path, namespace, synchronous=synchronous, cache=8192)
+            migrate(db, namespace, path)
+            return cls(path, namespace, synchronous, clock, hub, db)
+        except Exception as error:
+            if db is not None:
+                db.close()
+            raise translated(error, path, "connect") from error
+
+    def connect(self, cache: int = 2048) -> Connection:
+        """One more connection to the database."""
+        return Connection(self.path, self.namespace, synchronous=self.synchronous, cache=cache)
+
+    def watch(self) -> None:
+        """Somebody listens: notice what other processes commit."""
+
+    def stop(self) -> None:
+        """Finish what was begun, end the threads and close the connections."""
+        self.writer.stop()
+        if self.reader is not None:
+            self.reader.stop()
+
+    def abandon(self) -> None:
+        """The backend object is gone, or the interpreter ends: wait for nobody for long."""
+        self.writer.stop(2)
+        if self.reader is not None:
+            self.reader.stop(2)

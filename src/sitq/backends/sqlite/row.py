@@ -1,0 +1,154 @@
+"""A stored task as a transaction sees it: the columns that change, without the body."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from sitq.record import Failure, Progress, Record, State
+
+BLOCKED: Final = 0
+QUEUED: Final = 1
+READY: Final = 2
+RUNNING: Final = 3
+ENDED: Final = 4
+"""The first of the terminal stages; they stand in the order of `State`."""
+
+STATES: Final = (State.BLOCKED, State.QUEUED, State.QUEUED, *list(State)[2:])
+"""What each stage is to the outside. A queued task is ready once it is due."""
+
+STAGES: Final = {state: STATES.index(state) for state in State}
+
+
+class Row(msgspec.Struct, array_like=True):
+    """The columns of a task in the order of the table. `None` stands for the record's default."""
+
+    sequence: int
+    id: str
+    queue: int
+    lane: int
+    stage: int
+    priority: int
+    due: int
+    delay: int | None
+    created: int
+    ttl: int | None
+    deadline: int | None
+    expires: int | None
+    expire_at: int | None
+    attempt: int = 0
+    failures: int | None = None
+    crashes: int | None = None
+    alone: int | None = None
+    token: str | None = None
+    owner: str | None = None
+    lease_until: int | None = None
+    stop: str | None = None
+    started: int | None = None
+    finished: int | None = None
+    keep_until: int | None = None
+    keep: int | None = None
+    keep_failed: int | None = None
+    stride: int | None = None
+    reply: str | None = None
+    wants: str | None = None
+    parents: int | None = None
+    unarmed: int | None = None
+    history: str | None = None
+    """In hexadecimal, as it came out of the aggregated read."""
+
+    @property
+    def state(self) -> State:
+        """The state that the outside sees."""
+        return STATES[self.stage]
+
+
+class Read(msgspec.Struct, array_like=True):
+    """A row as far as a record needs it, with its blobs in hexadecimal."""
+
+    row: Row
+    steps: dict[str, str]
+    result: str | None
+    body: str | None
+
+
+class History(msgspec.Struct, array_like=True):
+    """What earlier attempts left."""
+
+    errors: tuple[Failure, ...] = ()
+    progress: tuple[Progress, ...] = ()
+
+
+EMPTY: Final = History()
+_history = msgspec.msgpack.Decoder(History)
+_record = msgspec.msgpack.Decoder(Record)
+pack = msgspec.msgpack.Encoder().encode
+rows_of = msgspec.json.Decoder(list[Row]).decode
+reads_of = msgspec.json.Decoder(list[Read]).decode
+
+
+def history_of(row: Row) -> History:
+    """The row's history; a damaged one is as good as none."""
+    if not row.history:
+        return EMPTY
+    try:
+        return _history.decode(bytes.fromhex(row.history))
+    except (msgspec.MsgspecError, ValueError):
+        return EMPTY
+
+
+def record_of(read: Read) -> Record:
+    """The record of a row.
+
+    Raises:
+        ValueError: The stored body cannot be read.
+    """
+    row = read.row
+    try:
+        record = _record.decode(bytes.fromhex(read.body or ""))
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if record.id != row.id:
+        raise ValueError(f"it is the body of {record.id}")
+    overlay(record, row)
+    if read.result is not None:
+        record.result = bytes.fromhex(read.result)
+    if read.steps:
+        record.steps = {name: bytes.fromhex(value) for name, value in read.steps.items()}
+    return record
+
+
+def overlay(record: Record, row: Row) -> None:
+    """Write into a record what the store says of it."""
+    record.state = STATES[row.stage]
+    record.sequence = row.sequence
+    record.priority = row.priority
+    record.due = row.due
+    record.delay = row.delay or 0
+    record.created = row.created
+    record.expires = row.expires
+    record.attempt = row.attempt
+    record.failures = row.failures or 0
+    record.crashes = row.crashes or 0
+    record.alone = row.alone or 0
+    record.token = row.token
+    record.owner = row.owner
+    record.lease_until = row.lease_until
+    record.stop = row.stop
+    record.started = row.started
+    record.finished = row.finished
+    record.keep_until = row.keep_until
+    record.result = None
+    record.steps = {}
+    past = history_of(row)
+    record.errors = past.errors
+    record.progress = past.progress
+
+
+def tombstone(row: Row, queue: str, name: str, result: str | None = None) -> Record:
+    """What can be said of a task whose body cannot be read."""
+    record = Record(id=row.id, queue=queue, name=name)
+    overlay(record, row)
+    record.result = None if result is None else bytes.fromhex(result)
+    return record

@@ -1,0 +1,51 @@
+"""The SQL of the store: named statements in files, with the namespace as the prefix of their tables."""
+
+from __future__ import annotations
+
+import functools
+import re
+from importlib import resources
+from typing import Final
+
+_FILES: Final = ("read.sql", "claim.sql", "write.sql")
+_MARK: Final = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
+_TABLE: Final = re.compile(r"\bsitq_(?=[a-z])")
+_ROW: Final = re.compile(r"VALUES (\([^)]*\))")
+
+SIZES: Final = (256, 64, 16, 4, 1)
+"""How many rows one insert takes: few statements to keep prepared, and few steps for any number of rows."""
+
+
+@functools.cache
+def _templates() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for file in _FILES:
+        text = resources.files(__package__).joinpath(file).read_text("utf-8")
+        parts = _MARK.split(text)[1:]
+        found.update(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+    return found
+
+
+def prefixed(sql: str, namespace: str) -> str:
+    """The SQL with its tables in the namespace."""
+    return _TABLE.sub(namespace + "_", sql)
+
+
+@functools.cache
+def statements(namespace: str) -> dict[str, str]:
+    """The statements by name; an insert `name` is there as `name/256`, … `name/1` too, for that many rows."""
+    known: dict[str, str] = {}
+    for name, template in _templates().items():
+        sql = known[name] = prefixed(template, namespace)
+        if name.startswith("insert_"):
+            for size in SIZES:
+                known[f"{name}/{size}"] = _ROW.sub(lambda row, n=size: "VALUES " + ", ".join([row[1]] * n), sql)
+    return known
+
+
+@functools.cache
+def migrations(namespace: str) -> tuple[str, ...]:
+    """The steps from an empty file to the present schema, in order; step n leads to version n."""
+    folder = resources.files(__package__).joinpath("migrations")
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return tuple(prefixed(folder.joinpath(name).read_text("utf-8"), namespace) for name in names)

@@ -1,0 +1,299 @@
+-- Statements that write what a transaction changed. Each takes a whole batch, as bound rows or as one JSON
+-- array, so that the number of steps does not depend on the number of rows.
+
+-- name: make_queues
+INSERT INTO sitq_queue (name)
+SELECT DISTINCT value ->> 0 FROM json_each(?1) WHERE TRUE
+ON CONFLICT DO NOTHING
+
+-- name: make_kinds
+INSERT INTO sitq_kind (queue, name, python)
+SELECT DISTINCT q.id, j.value ->> 1, j.value ->> 2
+FROM json_each(?1) AS j JOIN sitq_queue AS q ON q.name = j.value ->> 0 WHERE TRUE
+ON CONFLICT DO NOTHING
+
+-- name: make_lanes
+INSERT INTO sitq_lane (kind, queue, tenant, keys, turn)
+SELECT k.id, q.id, j.value ->> 3, j.value ->> 4,
+    iif(j.value ->> 3 IS NULL, NULL, ifnull(t.turn, 0))
+FROM json_each(?1) AS j
+JOIN sitq_queue AS q ON q.name = j.value ->> 0
+JOIN sitq_kind AS k ON k.queue = q.id AND k.name = j.value ->> 1 AND k.python = j.value ->> 2
+LEFT JOIN sitq_tenant AS t ON t.queue = q.id AND t.key = j.value ->> 3
+WHERE TRUE
+ON CONFLICT DO NOTHING
+
+-- name: find_lanes
+SELECT json_group_array(json_array(l.id, l.queue, l.kind, q.name, k.name, k.python, l.tenant, l.keys))
+FROM json_each(?1) AS j
+JOIN sitq_queue AS q ON q.name = j.value ->> 0
+JOIN sitq_kind AS k ON k.queue = q.id AND k.name = j.value ->> 1 AND k.python = j.value ->> 2
+JOIN sitq_lane AS l ON l.kind = k.id AND l.keys = j.value ->> 4
+    AND ifnull('t' || l.tenant, '') = ifnull('t' || (j.value ->> 3), '')
+
+-- name: read_lanes
+SELECT json_group_array(json_array(l.id, l.queue, l.kind, q.name, k.name, k.python, l.tenant, l.keys))
+FROM json_each(?1) AS j
+JOIN sitq_lane AS l ON l.id = j.value
+JOIN sitq_kind AS k ON k.id = l.kind
+JOIN sitq_queue AS q ON q.id = l.queue
+
+-- name: make_lane_keys
+INSERT INTO sitq_lane_key (key, lane)
+SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE TRUE
+ON CONFLICT DO NOTHING
+
+-- name: next_sequence
+UPDATE sitq_meta SET value = value + ?1 WHERE key = 'sequence' RETURNING value
+
+-- name: insert_task
+INSERT INTO sitq_task (
+    sequence, id, queue, lane, stage, priority, due, delay, created, ttl, deadline, expires, expire_at,
+    attempt, failures, crashes, alone, token, owner, lease_until, stop, started, finished, keep_until,
+    keep, keep_failed, stride, reply, wants, parents, unarmed, history, body
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: insert_body
+INSERT INTO sitq_body (sequence, body) VALUES (?, ?)
+
+-- name: insert_edge
+INSERT INTO sitq_edge (parent, child, effects, done) VALUES (?, ?, ?, ?)
+
+-- name: insert_unique
+INSERT OR REPLACE INTO sitq_unique (key, task) VALUES (?, ?)
+
+-- name: insert_step
+INSERT OR IGNORE INTO sitq_step (task, name, value) VALUES (?, ?, ?)
+
+-- name: store
+-- Everything that can change but the blobs.
+UPDATE sitq_task SET
+    stage = j.value ->> 1, priority = j.value ->> 2, due = j.value ->> 3, delay = j.value ->> 4,
+    expires = j.value ->> 5, expire_at = j.value ->> 6,
+    attempt = j.value ->> 7, failures = j.value ->> 8, crashes = j.value ->> 9, alone = j.value ->> 10,
+    token = j.value ->> 11, owner = j.value ->> 12, lease_until = j.value ->> 13, stop = j.value ->> 14,
+    started = j.value ->> 15, finished = j.value ->> 16, keep_until = j.value ->> 17,
+    reply = j.value ->> 18, wants = j.value ->> 19, parents = j.value ->> 20, unarmed = j.value ->> 21
+FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
+
+-- name: store_history
+UPDATE sitq_task SET history = substr(?2, j.value ->> 1, j.value ->> 2)
+FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
+
+-- name: store_result
+UPDATE sitq_task SET result = substr(?2, j.value ->> 1, j.value ->> 2)
+FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
+
+-- name: store_body
+UPDATE sitq_task SET body = ?2 WHERE sequence = ?1
+
+-- name: drop_bodies
+DELETE FROM sitq_body WHERE sequence IN (SELECT value FROM json_each(?1))
+
+-- name: settle
+-- The usual end of an attempt: what it leaves as it is need not be written.
+UPDATE sitq_task SET
+    stage = j.value ->> 1, keep_until = j.value ->> 2, finished = ?3, lease_until = NULL, owner = NULL, stop = NULL,
+    result = iif(j.value ->> 3 IS NULL, NULL, substr(?2, j.value ->> 3, j.value ->> 4))
+FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
+
+-- name: start
+UPDATE sitq_task SET
+    stage = 3, attempt = attempt + 1, token = ?2, owner = ?3, lease_until = ?4, started = ?5, expire_at = NULL
+WHERE sequence IN (SELECT value FROM json_each(?1))
+
+-- name: delete_tasks
+DELETE FROM sitq_task WHERE sequence IN (SELECT value FROM json_each(?1))
+
+-- name: delete_steps
+DELETE FROM sitq_step WHERE task IN (SELECT value FROM json_each(?1))
+
+-- name: delete_edges_of_parents
+DELETE FROM sitq_edge WHERE parent IN (SELECT value FROM json_each(?1))
+
+-- name: delete_edges_of_children
+DELETE FROM sitq_edge WHERE child IN (SELECT value FROM json_each(?1))
+
+-- name: count
+INSERT INTO sitq_tally (queue, state, tasks)
+SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1) WHERE TRUE
+ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks
+
+-- name: raise_lanes
+-- Tasks came: [lane, tasks more, priority of the best ready one or null, its sequence].
+-- A held lane with a better head than it was judged by is to be judged anew.
+UPDATE sitq_lane SET
+    tasks = tasks + j.more,
+    held_by = iif(j.better, NULL, held_by),
+    head_priority = iif(j.better, j.priority, head_priority),
+    head_sequence = iif(j.better, j.sequence, head_sequence)
+FROM (
+    SELECT l.id, a.value ->> 1 AS more, a.value ->> 2 AS priority, a.value ->> 3 AS sequence,
+        a.value ->> 3 IS NOT NULL AND (l.head_sequence IS NULL
+            OR (-(a.value ->> 2), a.value ->> 3) < (-l.head_priority, l.head_sequence)) AS better
+    FROM json_each(?1) AS a JOIN sitq_lane AS l ON l.id = a.value ->> 0
+) AS j
+WHERE sitq_lane.id = j.id
+
+-- name: lower_lanes
+-- Ready tasks went: the head is whatever is best now.
+UPDATE sitq_lane SET (head_priority, head_sequence) = (
+    SELECT t.priority, t.sequence FROM sitq_task AS t
+    WHERE t.lane = sitq_lane.id AND t.stage = 2 ORDER BY t.priority DESC, t.sequence LIMIT 1
+)
+WHERE id IN (SELECT value FROM json_each(?1))
+
+-- name: free_keys
+UPDATE sitq_key SET running = running - (j.value ->> 1)
+FROM json_each(?1) AS j WHERE key = j.value ->> 0
+
+-- name: queues_held
+SELECT json_group_array(name) FROM sitq_queue
+WHERE id IN (SELECT m.queue FROM json_each(?1) AS j JOIN sitq_mark AS m ON m.key = j.value)
+
+-- name: mark_keys
+UPDATE sitq_mark SET at = 0 WHERE key IN (SELECT value FROM json_each(?1)) AND at > 0
+
+-- name: edges_of_parents
+SELECT json_group_array(json_array(parent, child, effects)) FROM (
+    SELECT e.parent, e.child, e.effects FROM json_each(?1) AS j CROSS JOIN sitq_edge AS e ON e.parent = j.value
+    WHERE NOT e.done ORDER BY e.child
+)
+
+-- name: edges_done
+UPDATE sitq_edge SET done = 1 WHERE parent IN (SELECT value FROM json_each(?1)) AND NOT done
+
+-- name: read_uniques
+SELECT json_group_array(json_array(u.key, u.task)) FROM json_each(?1) AS j CROSS JOIN sitq_unique AS u ON u.key = j.value
+
+-- name: drop_uniques
+-- Of deleted tasks: [key, id].
+DELETE FROM sitq_unique WHERE (key, task) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?1))
+
+-- name: waiting_in
+SELECT q.id, (SELECT ifnull(sum(t.tasks), 0) FROM sitq_tally AS t WHERE t.queue = q.id AND t.state IN (0, 1))
+FROM sitq_queue AS q WHERE q.name = ?1
+
+-- name: keys_changed
+-- Which of the keys hold lanes by other figures than these.
+SELECT json_group_array(k.key) FROM json_each(?1) AS j CROSS JOIN sitq_key AS k ON k.key = j.value ->> 0
+WHERE k.slots IS NOT j.value ->> 1 OR k.rate IS NOT j.value ->> 2 OR k.per <> j.value ->> 3 OR k.burst <> j.value ->> 4
+
+-- name: store_limits
+INSERT INTO sitq_key (key, slots, rate, per, burst)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE TRUE
+ON CONFLICT DO UPDATE SET slots = excluded.slots, rate = excluded.rate, per = excluded.per, burst = excluded.burst
+WHERE slots IS NOT excluded.slots OR rate IS NOT excluded.rate OR per <> excluded.per OR burst <> excluded.burst
+
+-- name: freeze_key
+INSERT INTO sitq_key (key, per, burst, frozen) VALUES (?1, 1000000, 1, ?2)
+ON CONFLICT DO UPDATE SET frozen = max(frozen, excluded.frozen)
+
+-- name: has_children
+SELECT EXISTS (SELECT 1 FROM sitq_edge WHERE parent = ?1)
+
+-- name: delete_edges_of_parent
+DELETE FROM sitq_edge WHERE parent = ?1
+
+-- name: has_table
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1
+
+-- name: get_version
+SELECT value FROM sitq_meta WHERE key = 'schema'
+
+-- name: set_version
+INSERT OR REPLACE INTO sitq_meta (key, value) VALUES ('schema', ?1)
+
+-- name: load_ballast
+INSERT OR REPLACE INTO sitq_ballast (number, room) VALUES (1, zeroblob(?1))
+
+-- name: drop_ballast
+DELETE FROM sitq_ballast
+
+-- name: has_ballast
+SELECT EXISTS (SELECT 1 FROM sitq_ballast)
+
+-- name: get_cell
+SELECT value, until FROM sitq_cell WHERE key = ?1
+
+-- name: set_cell
+INSERT OR REPLACE INTO sitq_cell (key, value, until) VALUES (?1, ?2, ?3)
+
+-- name: drop_cell
+DELETE FROM sitq_cell WHERE key = ?1
+
+-- name: drop_old_cells
+DELETE FROM sitq_cell WHERE until IS NOT NULL AND until <= ?1
+
+-- name: next_number
+INSERT INTO sitq_topic (topic, number) VALUES (?1, ?2)
+ON CONFLICT DO UPDATE SET number = number + excluded.number RETURNING number
+
+-- name: insert_event
+INSERT INTO sitq_event (topic, number, at, data) VALUES (?, ?, ?, ?)
+
+-- name: drop_events
+DELETE FROM sitq_event WHERE topic = ?1 AND number <= ?2
+
+-- name: renewable
+SELECT json_group_array(json_array(t.sequence, t.id, t.token, t.stop))
+FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.id = j.value ->> 0 AND t.token = j.value ->> 1 AND t.stage = 3
+
+-- name: renew
+UPDATE sitq_task SET lease_until = ?2 WHERE sequence IN (SELECT value FROM json_each(?1))
+
+-- name: overdue_anywhere
+SELECT json_group_array(sequence) FROM (
+    SELECT t.sequence FROM sitq_queue AS q CROSS JOIN sitq_task AS t
+        ON t.queue = q.id AND t.expire_at IS NOT NULL AND t.expire_at <= ?1
+    ORDER BY q.id, t.expire_at, t.sequence LIMIT ?2
+)
+
+-- name: purgeable
+-- Past their time, and neither depended on nor the ones behind a unique key's window.
+SELECT json_group_array(sequence) FROM (
+    SELECT t.sequence FROM sitq_task AS t
+    WHERE t.keep_until IS NOT NULL AND t.keep_until <= ?1
+        AND NOT EXISTS (SELECT 1 FROM sitq_edge AS e WHERE e.parent = t.sequence)
+        AND (t.wants IS NULL OR substr(t.wants, 1, 1) <> 'x'
+            OR t.created + CAST(substr(t.wants, 2) AS INTEGER) <= ?1
+            OR NOT EXISTS (SELECT 1 FROM sitq_unique AS u
+                WHERE u.key = substr(t.wants, instr(t.wants, ':') + 1) AND u.task = t.id))
+    ORDER BY t.keep_until, t.sequence LIMIT ?2
+)
+
+-- name: resting_queues
+SELECT json_group_array(q.id) FROM sitq_queue AS q
+WHERE (q.served <> 0 OR q.turn <> 0 OR EXISTS (SELECT 1 FROM sitq_tenant AS t WHERE t.queue = q.id))
+    AND NOT EXISTS (SELECT 1 FROM sitq_tally AS c WHERE c.queue = q.id AND c.state <= 3 AND c.tasks > 0)
+
+-- name: rest_queues
+UPDATE sitq_queue SET served = 0, turn = 0 WHERE id IN (SELECT value FROM json_each(?1))
+
+-- name: rest_tenants
+DELETE FROM sitq_tenant WHERE queue IN (SELECT value FROM json_each(?1))
+
+-- name: rest_lanes
+UPDATE sitq_lane SET turn = 0 WHERE turn > 0 AND queue IN (SELECT value FROM json_each(?1))
+
+-- name: drop_lanes
+DELETE FROM sitq_lane WHERE id IN (SELECT id FROM sitq_lane WHERE tasks = 0 LIMIT ?1) RETURNING 1
+
+-- name: drop_lane_keys
+DELETE FROM sitq_lane_key WHERE NOT EXISTS (SELECT 1 FROM sitq_lane AS l WHERE l.id = lane)
+
+-- name: drop_keys
+DELETE FROM sitq_key WHERE running = 0 AND arrival <= ?1 AND frozen <= ?1
+    AND NOT EXISTS (SELECT 1 FROM sitq_lane_key AS k WHERE k.key = sitq_key.key)
+
+-- name: drop_kinds
+DELETE FROM sitq_kind WHERE NOT EXISTS (SELECT 1 FROM sitq_lane AS l WHERE l.kind = sitq_kind.id)
+
+-- name: drop_claims
+DELETE FROM sitq_claim WHERE number IN (
+    SELECT c.number FROM sitq_claim AS c
+    WHERE c.at < ?1 AND NOT EXISTS (
+        SELECT 1 FROM json_each(c.tasks) AS j CROSS JOIN sitq_task AS t
+            ON t.sequence = j.value AND t.stage = 3 AND t.token = c.id)
+    ORDER BY c.number LIMIT ?2
+)

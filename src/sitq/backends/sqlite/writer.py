@@ -1,0 +1,192 @@
+"""The writer: one thread that commits the jobs of all event loops in common transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sitq.backends.hints import Hub
+from sitq.backends.sqlite.connection import Connection
+from sitq.backends.sqlite.errors import translated
+from sitq.backends.sqlite.lanes import Lanes, StaleLaneError
+from sitq.backends.sqlite.work import Work
+from sitq.clock import Clock
+from sitq.exceptions import BackendError
+
+MOST: Final = 2000
+"""About how many rows one transaction writes; others, renewals above all, wait for as long as it lasts."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Something to do in a transaction, and who is told what came of it.
+
+    `peek` may answer without a transaction; it returns None if one is needed.
+    """
+
+    operation: str
+    action: Callable[[Work], Any]
+    rows: int
+    answer: Callable[[Any, Exception | None], None]
+    loop: asyncio.AbstractEventLoop | None = None
+    peek: Callable[[Connection, int], Any] | None = None
+    after: Callable[[], None] | None = None
+
+
+class Writer:
+    """The thread, its connection, and its inbox."""
+
+    def __init__(self, db: Connection, path: str, clock: Clock, hub: Hub) -> None:
+        self.db = db
+        self.path = path
+        self.clock = clock
+        self.hub = hub
+        self.lanes = Lanes()
+        self.urgent = threading.Event()
+        self.commits = 0
+        self.on_commit: Callable[[int], None] | None = None
+        self.free = threading.Lock()
+        self._rows = 0
+        self._left: Job | None = None
+        self._closed = False
+        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="sitq-sqlite-writer", daemon=True)
+        self._thread.start()
+
+    # -- from any thread -------------------------------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Have a job done."""
+        if self._closed:
+            raise BackendError(f"the store in {self.path} is closed", operation=job.operation)
+        self._inbox.put(job)
+
+    def stop(self, timeout: float | None = 10) -> None:
+        """Do what is in the inbox, then end the thread. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    # -- in the thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._collect()) is not None:
+                self._do(batch)
+        finally:
+            self._closed = True
+            self.db.close()
+            self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._inbox.get_nowait()
+                if job is not None:
+                    error = BackendError(f"the store in {self.path} is closed", operation=job.operation)
+                    _tell([(job, None, error)])
+
+    def _collect(self) -> list[Job] | None:
+        """The next jobs, for one transaction; None at the end."""
+        first, self._left = self._left or self._inbox.get(), None
+        if first is None:
+            return None
+        batch, rows = [first], first.rows
+        while rows < MOST:
+            try:
+                job = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                self._inbox.put(None)
+                break
+            if rows + job.rows > MOST:
+                self._left = job
+                break
+            batch.append(job)
+            rows += job.rows
+        return batch
+
+    def _do(self, batch: list[Job]) -> None:
+        outcomes: list[tuple[Job, Any, Exception | None]] = []
+        topics: set[str] = set()
+        with self.free:
+            rest = self._peek(batch, outcomes)
+            if rest:
+                try:
+                    done, topics = self._commit(rest)
+                    outcomes += done
+                except Exception:  # noqa: BLE001 - each job gets the error that is its own
+                    self.lanes.forget()
+                    for job in rest:
+                        done, more = self._alone(job)
+                        outcomes += done
+                        topics |= more
+        _tell(outcomes)
+        self.hub.hint(topics)
+        if self.on_commit is not None and rest:
+            self.on_commit(self._rows)
+
+    def _peek(self, batch: list[Job], outcomes: list[tuple[Job, Any, Exception | None]]) -> list[Job]:
+        if len(batch) > 1 or batch[0].peek is None:
+            return batch
+        job = batch[0]
+        assert job.peek is not None
+        try:
+            answer = job.peek(self.db, self.clock())
+        except Exception:  # noqa: BLE001 - the transaction will say what is wrong
+            return batch
+        if answer is None:
+            return batch
+        outcomes.append((job, answer, None))
+        return []
+
+    def _commit(self, jobs: list[Job]) -> tuple[list[tuple[Job, Any, Exception | None]], set[str]]:
+        outcomes: list[tuple[Job, Any, Exception | None]] = []
+        topics: set[str] = set()
+        with self.db.writing(polite=self.urgent.is_set):
+            for job in jobs:
+                work = Work(self.db, self.lanes, self.clock())
+                outcomes.append((job, job.action(work), None))
+                work.flush()
+                topics |= work.topics
+        self.commits += 1
+        return outcomes, topics
+
+    def _alone(self, job: Job) -> tuple[list[tuple[Job, Any, Exception | None]], set[str]]:
+        for _ in range(3):
+            try:
+                return self._commit([job])
+            except StaleLaneError:
+                self.lanes.forget()
+            except Exception as error:  # noqa: BLE001 - it belongs to the caller
+                self.lanes.forget()
+                return [(job, None, translated(error, self.path, job.operation))], set()
+        error = BackendError(f"the lanes of {self.path} change too fast", operation=job.operation)
+        return [(job, None, error)], set()
+
+
+def _tell(outcomes: list[tuple[Job, Any, Exception | None]]) -> None:
+    """Answer everybody, with one call for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[tuple[Job, Any, Exception | None]]] = {}
+    for outcome in outcomes:
+        by_loop.setdefault(outcome[0].loop, []).append(outcome)
+    for loop, parts in by_loop.items():
+        if loop is None:
+            _answer(parts)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_answer, parts)
+
+
+def _answer(outcomes: list[tuple[Job, Any, Exception | None]]) -> None:
+    for job, value, error in outcomes:
+        job.answer(value, error)
