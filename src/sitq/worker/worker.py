@@ -75,6 +75,11 @@ class Worker:
         """The name under which it claims tasks."""
         return self._settings.worker
 
+    @property
+    def grace(self) -> float:
+        """Seconds that running tasks get to end after `stop`."""
+        return self._settings.grace
+
     async def start(self) -> None:
         """Work until `stop` is called.
 

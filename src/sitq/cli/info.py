@@ -1,0 +1,50 @@
+"""`sitq info`: how many tasks there are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import click
+
+from sitq.cli.settings import target_of
+from sitq.cli.target import load_target
+from sitq.queue import TaskQueue
+from sitq.record import State
+from sitq.worker import Worker
+
+Stats = dict[str, dict[str, int]]
+
+
+@click.command()
+@click.argument("app", required=False, envvar="SITQ_APP")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object: queue, state, number.")
+def info(app: str | None, *, as_json: bool) -> None:
+    """Count the tasks of APP per queue and state.
+
+    APP is `module:queue`, or the URL of a store. Without it, SITQ_APP or SITQ_URL says it.
+    """
+    target = load_target(target_of(app))
+    stats = asyncio.run(_stats(target if isinstance(target, TaskQueue) else _queue_of(target)))
+    click.echo(json.dumps(stats) if as_json else _table(stats))
+
+
+def _queue_of(target: Worker | object) -> TaskQueue:
+    return TaskQueue(target.backend if isinstance(target, Worker) else target)  # type: ignore[arg-type]
+
+
+async def _stats(queue: TaskQueue) -> Stats:
+    async with queue:
+        return await queue.stats()
+
+
+def _table(stats: Stats) -> str:
+    states = [state.value for state in State if any(state.value in counts for counts in stats.values())]
+    if not states:
+        return "no tasks"
+    wide = max(len("queue"), *map(len, stats))
+    rows = [["queue".ljust(wide), *states]]
+    for queue in sorted(stats):
+        counts = [str(stats[queue].get(state, 0)).rjust(len(state)) for state in states]
+        rows.append([queue.ljust(wide), *counts])
+    return "\n".join("  ".join(row) for row in rows)

@@ -1,0 +1,201 @@
+"""The process of a worker: its event loop, its signals, its supervisor's orders, and its way out."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import importlib
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, NoReturn
+
+from sitq.exceptions import BackendError, ConfigurationError
+from sitq.worker import orders
+from sitq.worker.exits import Exit
+from sitq.worker.freeing import free_leases
+from sitq.worker.stopping import stop_signals
+from sitq.worker.worker import Worker
+
+_LAST_MOMENT: Final = 1.0
+"""Seconds that what a user's code left behind gets to end: its asyncio tasks, then its threads."""
+
+_HURRY: Final = 3
+"""From this signal on, nothing is handed back any more."""
+
+logger = logging.getLogger("sitq.worker")
+
+
+class UnusableStoreError(Exception):
+    """The worker's store cannot be opened; the cause says why."""
+
+
+def run_worker(worker: Worker, *, burst: bool = False, supervised: int | None = None) -> Exit:
+    """Run a worker as this process's work, and return, or end the process, as soon as its tasks are settled.
+
+    The first SIGINT or SIGTERM stops it gracefully, the second at once, the third without handing anything
+    back.
+
+    Args:
+        worker: The worker.
+        burst: End when nothing is left to do.
+        supervised: The socket of a supervisor, whose orders count; signals only ask for a graceful stop.
+
+    Raises:
+        UnusableStoreError: Its store cannot be opened.
+    """
+    runner = asyncio.Runner(loop_factory=_loop_factory())
+    with contextlib.ExitStack() as stack:
+        post = None if supervised is None else stack.enter_context(socket.socket(fileno=supervised))
+        duty = _Duty(worker, burst=burst, post=post)
+        code = runner.run(duty.work())
+        if _somebody_is_left(runner.get_loop()):
+            _leave(code)
+    runner.close()
+    return code
+
+
+class _Duty:
+    """A worker at work, and who may stop it."""
+
+    def __init__(self, worker: Worker, *, burst: bool, post: socket.socket | None) -> None:
+        self._worker = worker
+        self._burst = burst
+        self._post = post
+        self._exit = Exit.DONE
+        self._beside: set[asyncio.Task[Any]] = set()
+
+    async def work(self) -> Exit:
+        worker, loop = self._worker, asyncio.get_running_loop()
+
+        def hear(count: int) -> None:
+            if count >= _HURRY and self._post is None:
+                os._exit(Exit.AT_ONCE)
+            loop.call_soon_threadsafe(self._signalled, count)
+
+        with stop_signals(hear):
+            try:
+                await worker.backend.acquire()
+            except (BackendError, ConfigurationError) as error:
+                raise UnusableStoreError from error
+            try:
+                logger.info("working: %r", worker)
+                if self._post is not None:
+                    self._post.setblocking(False)  # noqa: FBT003 - the socket module's own
+                    self._do_beside(self._obey(self._post))
+                    await self._say(orders.READY, f"{worker.grace:g}")
+                await worker.run(burst=self._burst)
+                await self._say(orders.ENDED)
+            finally:
+                await _end(self._beside)
+                await worker.backend.release()
+                await _end(asyncio.all_tasks() - {asyncio.current_task()})
+            logger.info("stopped: %s", worker.id)
+        return self._exit
+
+    # -- stop ----------------------------------------------------------------------------------------------
+
+    def _signalled(self, count: int) -> None:
+        if count == 1 or self._post is not None:
+            self._stop("a signal came")
+        else:
+            self._stop_now("a second signal came")
+
+    def _stop(self, why: str) -> None:
+        logger.info("stopping, as %s: running tasks have %g s to end", why, self._worker.grace)
+        self._do_beside(self._worker.stop())
+
+    def _stop_now(self, why: str) -> None:
+        logger.warning("stopping at once, as %s: running tasks are handed back", why)
+        self._exit = Exit.AT_ONCE
+        self._do_beside(self._worker.stop(grace=0))
+
+    # -- the supervisor's orders ---------------------------------------------------------------------------
+
+    async def _obey(self, post: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        rest = b""
+        with contextlib.suppress(OSError):
+            while received := await loop.sock_recv(post, 4096):
+                *lines, rest = (rest + received).split(b"\n")
+                for each in lines:
+                    self._ordered(*orders.parse(each))
+        self._stop("the supervisor is gone")
+
+    def _ordered(self, word: str, about: str) -> None:
+        match word:
+            case orders.STOP:
+                self._stop("the supervisor says so")
+            case orders.STOP_NOW:
+                self._stop_now("the supervisor says so")
+            case orders.FREE:
+                self._do_beside(self._free(about))
+            case _:
+                logger.error("the supervisor gave an order that is not known here: %s", word)
+
+    async def _free(self, dead: str) -> None:
+        freed = await free_leases(self._worker.backend, dead)
+        if freed:
+            logger.warning("%d tasks of %s, which died, may run again", freed, dead)
+        await self._say(orders.FREED, dead)
+
+    async def _say(self, word: str, about: str = "") -> None:
+        if self._post is not None:
+            with contextlib.suppress(OSError):
+                await asyncio.get_running_loop().sock_sendall(self._post, orders.line(word, about))
+
+    # -- beside --------------------------------------------------------------------------------------------
+
+    def _do_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    given = [task for task in tasks if task is not None]
+    for task in given:
+        task.cancel()
+    if given:
+        await asyncio.wait(given, timeout=_LAST_MOMENT)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, if it is installed."""
+    try:
+        uvloop: Any = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _somebody_is_left(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether something of the user's still runs, which the interpreter would wait for before it ends."""
+    if asyncio.all_tasks(loop):
+        return True
+    deadline = time.monotonic() + _LAST_MOMENT
+    for thread in threading.enumerate():
+        if thread is threading.main_thread() or thread.daemon:
+            continue
+        thread.join(max(0.0, min(0.2, deadline - time.monotonic())))
+        if thread.is_alive():
+            return True
+    return False
+
+
+def _leave(code: Exit) -> NoReturn:
+    """End the process without waiting for threads: their tasks are settled or handed back."""
+    logger.warning("leaving, though a thread or an asyncio task of a function has not ended")
+    with contextlib.suppress(Exception):
+        atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - os._exit skips it
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
