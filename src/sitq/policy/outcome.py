@@ -2,78 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from sitq.record import Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(msgspec.Struct, frozen=True, gc=False):
     """The function returned; `result` is ready to be stored."""
 
     result: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(msgspec.Struct, frozen=True, gc=False):
     """The function raised, or took longer than its time-out."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Unrunnable:
+class Unrunnable(msgspec.Struct, frozen=True, gc=False):
     """It can never run as it is stored: unreadable, not to be trusted, or with arguments that do not fit."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Unstorable:
+class Unstorable(msgspec.Struct, frozen=True, gc=False):
     """The function returned, but what it returned cannot be stored."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class AskedRetry:
+class AskedRetry(msgspec.Struct, frozen=True, gc=False):
     """The function asked to be run again, after `delay` microseconds or when its policy says."""
 
     delay: int | None
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Snoozed:
+class Snoozed(msgspec.Struct, frozen=True, gc=False):
     """The function asked to be run again later; no failure."""
 
     delay: int
 
 
-@dataclass(frozen=True, slots=True)
-class Throttled:
+class Throttled(msgspec.Struct, frozen=True, gc=False):
     """The function found a limit: it runs again later, and nobody starts under `key` before."""
 
     delay: int
     key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True, gc=False):
     """It ended because somebody, perhaps the function itself, cancelled it."""
 
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class HandedBack:
+class HandedBack(msgspec.Struct, frozen=True, gc=False):
     """It did not run to its end through no fault of its own: the worker stops, or lacks the function."""
 
     delay: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Condemned:
+class Condemned(msgspec.Struct, frozen=True, gc=False):
     """It did not run any more, since it killed its worker whenever it ran alone."""
 
     failure: Failure
