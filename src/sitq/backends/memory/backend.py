@@ -40,6 +40,13 @@ from sitq.move import Move
 from sitq.record import Record, State
 
 
+class Shared:
+    """The hold of backends on a store: part of no cycle, as the store is, it goes with the last of them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+
 class MemoryBackend(Backend):
     """Tasks in the memory of this process; they end with it.
 
@@ -47,23 +54,24 @@ class MemoryBackend(Backend):
     event loops may use one object at once: each operation is one short step under a lock.
     """
 
-    _named: ClassVar[WeakValueDictionary[tuple[int, str, str], Store]] = WeakValueDictionary()
+    _named: ClassVar[WeakValueDictionary[tuple[int, str, str], Shared]] = WeakValueDictionary()
     _naming: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
         self, *, namespace: str = "sitq", clock: Clock = wall_clock, max_payload: int = 1 << 20
     ) -> None:
         """Start with an empty store of its own; `max_payload` is in bytes."""
-        self._start(Store(clock, max_payload), namespace, "")
+        self._start(Shared(Store(clock, max_payload)), namespace, "")
 
-    def _start(self, store: Store, namespace: str, name: str) -> None:
+    def _start(self, shared: Shared, namespace: str, name: str) -> None:
         super().__init__()
         self.namespace = namespace
         self.name = name
         self.traits = Traits(
-            durable=False, shared=False, local=True, pushes=True, max_payload=store.max_payload
+            durable=False, shared=False, local=True, pushes=True, max_payload=shared.store.max_payload
         )
-        self._store = store
+        self._shared = shared
+        self._store = shared.store
 
     @classmethod
     def named(
@@ -80,11 +88,11 @@ class MemoryBackend(Backend):
         """
         key = (os.getpid(), namespace, name)  # a fork starts with stores of its own
         with cls._naming:
-            store = cls._named.get(key)
-            if store is None:
-                store = cls._named[key] = Store(clock, max_payload)
+            shared = cls._named.get(key)
+            if shared is None:
+                shared = cls._named[key] = Shared(Store(clock, max_payload))
         backend = cls.__new__(cls)
-        backend._start(store, namespace, name)  # noqa: SLF001 - of its own class
+        backend._start(shared, namespace, name)  # noqa: SLF001 - of its own class
         return backend
 
     def __repr__(self) -> str:

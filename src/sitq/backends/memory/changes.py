@@ -50,10 +50,10 @@ def _renew(store: Store, lease: Lease, until: int) -> Renewal:
 
 
 def _lease_until(store: Store, record: Record, until: int) -> None:
-    # The agenda has an entry at or before each lease's end; an early one is put right when it is met.
     if record.lease_until is not None and until < record.lease_until:
-        store.leases.push(until, record.sequence)
-    record.lease_until = until
+        store.shorten(record, until)
+    else:
+        record.lease_until = until
 
 
 def _runs_under(record: Record, token: str) -> bool:

@@ -26,7 +26,7 @@ def take(store: Store, want: Want, now: int) -> Taken:
     """Claim tasks, or answer a repeated claim."""
     again = store.claims.get(want.claim)
     if again:
-        records = sorted(again.values(), key=lambda record: record.sequence)
+        records = sorted(again.running.values(), key=lambda record: record.sequence)
         return Taken([handed_out(record) for record in records], now, now)
     if want.reclaim:
         reclaim(store, UPKEEP, now)

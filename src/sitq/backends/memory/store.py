@@ -26,6 +26,17 @@ NO_STEPS: dict[str, bytes] = {}
 """Shared by all stored records without steps; stored dictionaries are replaced, never written to."""
 
 
+class Claimed:
+    """The tasks that run under one token."""
+
+    __slots__ = ("number", "running", "token")
+
+    def __init__(self, token: str, number: int) -> None:
+        self.token = token
+        self.number = number
+        self.running: dict[str, Record] = {}
+
+
 class Store:
     """The data of one memory store, shared by all backends that are connected to it.
 
@@ -33,9 +44,9 @@ class Store:
         records: Every task by id.
         by_sequence: The same, by sequence and in that order.
         order: All sequences in order, purged ones among them until they are too many.
-        claims: Running tasks by their token.
+        claims: Running tasks by their token, which all tasks of a claim share.
         keys: By unique key, the id of the task that took it last; whether it holds it, its record tells.
-        leases: Running tasks by an instant at or before their `lease_until`.
+        leases: Claims by an instant at or before the first end of a lease that is left of them.
         retention: Terminal tasks by the instant from which they may be purged.
         topics: What is to be hinted when the lock is released.
     """
@@ -49,7 +60,8 @@ class Store:
         self.by_sequence: dict[int, Record] = {}
         self.order: list[int] = []
         self.queues: dict[str, Queue] = {}
-        self.claims: dict[str, dict[str, Record]] = {}
+        self.claims: dict[str, Claimed] = {}
+        self.numbered: dict[int, Claimed] = {}
         self.keys: dict[str, str] = {}
         self.leases = Agenda(self._is_lease)
         self.retention = Agenda(self._is_kept)
@@ -59,6 +71,7 @@ class Store:
         self.logs = Logs()
         self.topics: set[str] = set()
         self._last_sequence = 0
+        self._last_claim = 0
 
     @contextlib.contextmanager
     def writing(self) -> Generator[int, None, None]:
@@ -115,19 +128,20 @@ class Store:
         """Let a ready task run, and hand out a copy."""
         queue.queued -= 1
         queue.running += 1
-        until = now + want.lease
         record.state = State.RUNNING
         record.attempt += 1
         record.token = want.claim
         record.owner = want.worker
-        record.lease_until = until
+        record.lease_until = now + want.lease
         record.started = now
-        claim = self.claims.get(want.claim)
-        if claim is None:
-            claim = self.claims[want.claim] = {}
-        claim[record.id] = record
-        self.leases.push(until, record.sequence)
+        claim = self.claims.get(want.claim) or self._new_claim(want, now)
+        claim.running[record.id] = record
         return handed_out(record)
+
+    def shorten(self, record: Record, until: int) -> None:
+        """Let a lease end earlier; a later end need only be written down, for the agenda may be early."""
+        record.lease_until = until
+        self.leases.push(until, self.claims[record.token or ""].number)
 
     def requeue(self, record: Record, due: int, now: int) -> None:
         """Let a running task wait again; it takes a `waiting` unique key back if nobody has it."""
@@ -213,16 +227,22 @@ class Store:
         queue.line_up(record, now)
         self.topics.add(queue.topic)
 
+    def _new_claim(self, want: Want, now: int) -> Claimed:
+        self._last_claim += 1
+        claim = Claimed(want.claim, self._last_claim)
+        self.claims[claim.token] = self.numbered[claim.number] = claim
+        self.leases.push(now + want.lease, claim.number)
+        return claim
+
     def _leave(self, record: Record) -> None:
         """Take a task out of what its state means, before it gets another."""
         queue = self.queues[record.queue]
         if record.state is State.RUNNING:
             queue.running -= 1
-            token = record.token or ""
-            claim = self.claims[token]
-            del claim[record.id]
-            if not claim:
-                del self.claims[token]
+            claim = self.claims[record.token or ""]
+            del claim.running[record.id]
+            if not claim.running:
+                del self.claims[claim.token], self.numbered[claim.number]
             record.owner = record.lease_until = record.stop = None
             if record.limits:
                 self._hint_queues(self.meters.free(record.limits))
@@ -240,9 +260,12 @@ class Store:
         if failure is not None:
             record.errors = rules.newest(record.errors, failure, ERRORS_KEPT)
         self.queues[record.queue].ended[TERMINAL.index(state)] += 1
-        self.retention.push(self._purge_at(record), record.sequence)
-        if record.unique and record.unique.scope != "window":
-            self._release_key(record)
+        if record.unique is None:
+            self.retention.push(record.keep_until, record.sequence)
+        else:
+            self.retention.push(self._purge_at(record), record.sequence)
+            if record.unique.scope != "window":
+                self._release_key(record)
         if record.limits or record.edges:
             self._forget_ties(record)
         self.topics.add(DONE_TOPIC)
@@ -300,15 +323,15 @@ class Store:
             return max(instant, record.created + unique.window)
         return instant
 
-    def _is_lease(self, instant: int, sequence: int) -> bool:
-        record = self.by_sequence.get(sequence)
-        return record is not None and record.lease_until is not None and instant <= record.lease_until
+    def _is_lease(self, _instant: int, number: int) -> bool:
+        return number in self.numbered
 
     def _is_kept(self, _instant: int, sequence: int) -> bool:
         return sequence in self.by_sequence
 
 
-_copy: Callable[[Record], Record] = Record.__copy__  # type: ignore[attr-defined]  # `copy.copy` takes twice as long
+# `copy.copy` looks this up anew each time, which takes as long again.
+_copy: Callable[[Record], Record] = Record.__copy__  # type: ignore[attr-defined]
 
 
 def handed_out(record: Record) -> Record:

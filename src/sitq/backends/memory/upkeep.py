@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sitq.backends import rules
 from sitq.backends.memory.changes import stopped
 from sitq.backends.memory.lanes import Queue
-from sitq.backends.memory.store import Store
+from sitq.backends.memory.store import Claimed, Store
 from sitq.record import ERRORS_KEPT, Record, State, last_start
 
 
@@ -27,25 +27,34 @@ def tend(store: Store, budget: int, now: int) -> int:
 
 def reclaim(store: Store, most: int, now: int) -> int:
     """Let tasks whose lease ran out wait again, or be cancelled if they were asked to stop."""
-    done = 0
-    while done < most and (found := store.leases.pop_until(now)):
-        until, sequence = found
-        record = store.by_sequence.get(sequence)
-        if record is None or record.lease_until is None:
-            continue
-        if record.lease_until != until:
-            if until < record.lease_until:  # it was renewed: this entry stands for the later end from now on
-                store.leases.push(record.lease_until, sequence)
-            continue
-        done += 1
-        if record.stop is not None:
-            stopped(store, record, now)
-            continue
-        record.crashes += 1
-        failure = rules.crash_failure(record.attempt, record.owner, now)
-        record.errors = rules.newest(record.errors, failure, ERRORS_KEPT)
-        store.requeue(record, now, now)
-    return done
+    claims: dict[int, Claimed] = {}
+    while found := store.leases.pop_until(now):
+        if found[1] in store.numbered:
+            claims[found[1]] = store.numbered[found[1]]
+    lapsed: list[tuple[int, int, Record]] = []
+    for claim in claims.values():
+        ends = [(record.lease_until or 0, record.sequence, record) for record in claim.running.values()]
+        lapsed += [end for end in ends if end[0] <= now]
+        later = [end[0] for end in ends if end[0] > now]
+        if later:
+            store.leases.push(min(later), claim.number)
+    lapsed.sort()
+    left = {store.claims[record.token or ""].number: until for until, _, record in lapsed[most:]}
+    for number, until in left.items():
+        store.leases.push(until, number)
+    for _, _, record in lapsed[:most]:
+        _reclaim_one(store, record, now)
+    return min(most, len(lapsed))
+
+
+def _reclaim_one(store: Store, record: Record, now: int) -> None:
+    if record.stop is not None:
+        stopped(store, record, now)
+        return
+    record.crashes += 1
+    failure = rules.crash_failure(record.attempt, record.owner, now)
+    record.errors = rules.newest(record.errors, failure, ERRORS_KEPT)
+    store.requeue(record, now, now)
 
 
 def expire(store: Store, queues: Iterable[Queue], most: int, now: int) -> int:
