@@ -25,7 +25,8 @@ def table(rows: Sequence[Row]) -> str:
     cells = [_HEAD, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
     rule = tuple("-" * width for width in widths)
-    return "\n".join(_line(line, widths) for line in (cells[0], rule, *cells[1:]))
+    errors = [f"\n{row.workload} on {row.store} failed: {row.error}" for row in rows if row.error]
+    return "\n".join([*(_line(line, widths) for line in (cells[0], rule, *cells[1:])), *errors])
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -35,7 +36,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     if row.figure is None:
-        return (row.workload, row.store, row.error, "", "", "", verdict(row))
+        return (row.workload, row.store, "see below", "", "", "", verdict(row))
     goal = STORES[row.store].goal(row.workload)
     return (
         row.workload,
@@ -50,7 +51,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _figure(row: Row) -> str:
     text = f"{_number(row.figure or 0.0)} {row.unit}"
-    return text if row.spread is None else f"{text} ({_number(row.spread[0])} to {_number(row.spread[1])})"
+    if row.spread is None or row.spread[0] == row.spread[1]:
+        return text
+    return f"{text} ({_number(row.spread[0])} to {_number(row.spread[1])})"
 
 
 def _number(value: float) -> str:

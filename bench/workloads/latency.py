@@ -17,6 +17,9 @@ _PAUSE: Final = 0.01
 """Seconds between two samples, so that the worker is idle again."""
 
 _WARM_UP: Final = 5
+_LONGEST: Final = 10.0
+"""Seconds after which a block of samples is cut short."""
+
 _SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Samples = dict[str, list[float]]
@@ -46,7 +49,10 @@ async def measure(store: Store, plan: Plan) -> Sequence[Row]:
 
 async def _sample(side: Side, n: int, samples: Samples) -> None:
     counts = side.counts
+    until = time.monotonic() + _LONGEST
     for each in range(_WARM_UP + n):
+        if time.monotonic() > until and samples["start"]:
+            return
         ended = counts.ended
         begun = time.monotonic()
         await side.value(await side.enqueue())

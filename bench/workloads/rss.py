@@ -43,18 +43,21 @@ async def measure(store: Store, plan: Plan) -> Sequence[Row]:
 
 
 async def _drain(side: Side, n: int) -> tuple[float, Samples]:
-    async with side, side.worker() as process:
-        assert process is not None
-        await side.enqueue()
-        await side.until(lambda: side.counts.ended >= 1)
-        started = process.rss()
-        samples: Samples = []
-        watching = asyncio.create_task(_watch(side, process, samples))
-        try:
-            await _feed(side, n)
-        finally:
-            watching.cancel()
-        return started, [*samples, (n, process.rss())]
+    samples: Samples = []
+    async with side:
+        async with side.worker() as process:
+            assert process is not None
+            await side.enqueue()
+            await side.until(lambda: side.counts.ended >= 1)
+            started = process.rss()
+            watching = asyncio.create_task(_watch(side, process, samples))
+            try:
+                await _feed(side, n)
+            finally:
+                watching.cancel()
+            samples.append((n, process.rss()))
+        await side.check(n)
+    return started, samples
 
 
 async def _feed(side: Side, n: int) -> None:
