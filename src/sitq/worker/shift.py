@@ -58,12 +58,14 @@ class Shift:
         self._suspects: list[Run] = []
         self._busy = 0
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="sitq-task")
-        self._attempts = Attempts(codec, self._threads, Failures(settings.worker, self.now))
-        self._claims = Claims(backend, settings)
+        self._failures = Failures(settings.worker, self.now)
+        self._attempts = Attempts(codec, self._threads, self._failures)
         self._settler = Settler(backend, self._settled)
         self._keeper = LeaseKeeper(
             backend.lease_channel, settings.lease, settings.renewal, self._heard_anywhere
         )
+        self._claims = Claims(backend, settings, self._keeper)
+        self._main: asyncio.Task[Any] | None = None
 
     def now(self) -> int:
         """The store's time as of its last answer, carried on by this host's monotonic clock."""
@@ -78,6 +80,7 @@ class Shift:
 
     async def work(self) -> None:
         """Work until stopped, then let the running tasks end, and hand back those that do not."""
+        self._main = asyncio.current_task()
         self._keeper.start()
         queues = self._backend.listen({queue_topic(queue) for queue in self._settings.queues})
         own = self._backend.listen({worker_topic(self._settings.worker)})
@@ -112,14 +115,15 @@ class Shift:
             if free <= 0:
                 await self._wake.wait()
                 continue
-            taken = await self._claims.take(free, reclaim=self._keeper.sure, stopped=lambda: self._stopping)
+            quiet = not (self._busy or self._settler.unsettled)
+            taken = await self._claims.take(free, stopped=lambda: self._stopping)
             if taken is None:
                 return
             self._clock_offset = taken.now - time.monotonic_ns() // 1000
             self._begin(taken)
             if len(taken.records) == free:
                 continue
-            if self._burst and not (taken.records or self._busy or self._settler.unsettled):
+            if self._burst and quiet and not taken.records:
                 return
             await self._rest(self._claims.idle_time(taken))
 
@@ -152,6 +156,9 @@ class Shift:
 
     def _start(self, run: Run) -> None:
         self._busy += 1
+        before = self._runs.get(run.record.id)
+        if before is not None:  # its lease ran out here, and this worker was the first to notice
+            before.interrupt(Interruption.LOST)
         self._runs[run.record.id] = run
         run.task = self._loop.create_task(self._attempt(run))
 
@@ -161,19 +168,26 @@ class Shift:
         except UnknownFunctionError as error:
             self._leave(run.record, error)
             outcome = came_to.HandedBack()
-        except asyncio.CancelledError:  # the event loop is torn down
-            run.interruption = run.interruption or Interruption.SHUTDOWN
-            outcome = came_to.HandedBack()
-        if self._runs.pop(run.record.id, None) is None:
-            return  # it was handed back while it did not want to end
+        except asyncio.CancelledError as error:
+            outcome = self._cancelled(run, error)
+        known = self._runs.get(run.record.id) is run  # if not, it was handed back, or claimed again
+        if known:
+            del self._runs[run.record.id]
         if run.interruption is Interruption.LOST:
             logger.warning("task %s: its lease was lost, its outcome is dropped", run.record.id)
-        else:
+        elif known:
             self._settle(run, outcome)
         if run.thread is None or run.thread.done():
             self._free()
         else:
             run.thread.add_done_callback(lambda _: self._from_thread(self._free))
+
+    def _cancelled(self, run: Run, error: asyncio.CancelledError) -> came_to.Outcome:
+        """What a cancellation means that the worker did not ask for."""
+        if self._main is None or self._main.cancelling() or self._main.done():  # the event loop is torn down
+            run.interruption = run.interruption or Interruption.SHUTDOWN
+            return came_to.HandedBack()
+        return came_to.Raised(self._failures.of(run.record, "raised", error))  # the task cancelled itself
 
     def _free(self) -> None:
         self._busy -= 1
@@ -198,6 +212,8 @@ class Shift:
         if await self._patiently(lambda: self._backend.apply([note])) == [True]:
             self._start(run)
             await self._rest_while_busy(None)
+        elif self._stopping:
+            self._settle(run, came_to.HandedBack())
         else:
             self._keeper.drop([_lease(run.record)])
 
@@ -252,17 +268,24 @@ class Shift:
 
     async def _pass_on(self, listener: Listener, wake: Callable[[], None]) -> None:
         while True:
-            if await listener.wait(60):
+            try:
+                heard = await listener.wait(60)
+            except Exception as error:  # noqa: BLE001 - hints save time and nothing else
+                logger.warning("hints cannot be heard, trying again: %s", error)
+                await asyncio.sleep(1 + random.random())
+                continue
+            if heard:
                 wake()
 
     async def _tend(self) -> None:
         await asyncio.sleep(_UPKEEP * random.random())
         while True:
             try:
-                done = await self._backend.tend(_UPKEEP_BUDGET)
-            except BackendError as error:
+                # Upkeep takes leases that ran out from their holders, as a claim does.
+                done = await self._backend.tend(_UPKEEP_BUDGET) if self._keeper.sure else 0
+            except Exception as error:  # noqa: BLE001 - it is nobody's but the store's concern
                 done = 0
-                logger.info("upkeep failed and will be tried again: %s", error)
+                logger.warning("upkeep failed and will be tried again: %s", error)
             again = 0.05 if done >= _UPKEEP_BUDGET else _UPKEEP * (0.8 + 0.4 * random.random())
             await asyncio.sleep(again)
 
@@ -279,6 +302,8 @@ class Shift:
         for suspect in self._suspects:
             self._settle(suspect, came_to.HandedBack())
         self._suspects.clear()
+        for record in await self._claims.recover():
+            self._settle(Run(record), came_to.HandedBack())
         runs = list(self._runs.values())
         for run in runs:
             run.interrupt(Interruption.SHUTDOWN)
