@@ -12,14 +12,14 @@ from bench.row import Row
 from bench.side import Side, sides
 from bench.stores.store import Store
 
-_SETTLE_DOWN: Final = 2.0
+_SETTLE_DOWN: Final = 1.0
 
 
 async def measure(store: Store, plan: Plan) -> Sequence[Row]:
     """CPU of all its threads in percent of a core, and its calls to the store but renewals, each second."""
     sitq, raw = sides(store, plan)
-    cpu, calls = await _watch(sitq, plan.size(20, 3), count=True)
-    raw_cpu, _ = await _watch(raw, plan.size(5, 2), count=False)
+    cpu, calls = await _watch(sitq, plan.size(20, 2), count=True)
+    raw_cpu, _ = await _watch(raw, plan.size(5, 1), count=False)
     return [
         Row("idle-cpu", store.name, "% of a core", cpu, raw_cpu),
         Row("idle-calls", store.name, "/s", calls),

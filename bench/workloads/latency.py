@@ -17,9 +17,6 @@ _PAUSE: Final = 0.01
 """Seconds between two samples, so that the worker is idle again."""
 
 _WARM_UP: Final = 5
-_LONGEST: Final = 10.0
-"""Seconds after which a block of samples is cut short."""
-
 _SHARES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 Samples = dict[str, list[float]]
@@ -32,7 +29,7 @@ async def measure(store: Store, plan: Plan) -> Sequence[Row]:
     for _ in range(blocks):
         for side in sides(store, plan):
             async with side, side.worker():
-                await _sample(side, plan.size(300, 60) // blocks, found[side.name])
+                await _sample(side, plan.size(300, 60) // blocks, plan.size(10, 3), found[side.name])
     return [
         Row(
             f"{what}-{name}",
@@ -47,11 +44,11 @@ async def measure(store: Store, plan: Plan) -> Sequence[Row]:
     ]
 
 
-async def _sample(side: Side, n: int, samples: Samples) -> None:
+async def _sample(side: Side, n: int, longest: float, samples: Samples) -> None:
     counts = side.counts
-    until = time.monotonic() + _LONGEST
+    cut = time.monotonic() + longest  # fewer samples are better than none, should the worker only poll
     for each in range(_WARM_UP + n):
-        if time.monotonic() > until and samples["start"]:
+        if time.monotonic() > cut and samples["start"]:
             return
         ended = counts.ended
         begun = time.monotonic()
