@@ -19,6 +19,9 @@ from sitq.backends.sqlite.work import Work
 UPKEEP = 1000
 """How many tasks a claim brings up to date in each way before it starts others."""
 
+OVERDUE = 10_000
+"""How many tasks past their last start a claim ends in one queue before it gives up for now."""
+
 SPARE = 8
 """How many lanes more than tasks a claim looks at, since some may be over a limit."""
 
@@ -40,9 +43,15 @@ def take(work: Work, want: Want) -> tuple[list[Read], int | None]:
         again = [row for row in work.load(look.claimed) if row.stage == RUNNING and row.token == want.claim]
         if again:
             return work.read(sorted(row.sequence for row in again)), work.now
-    if _bring_up_to_date(work, want, look):
+    if want.reclaim and passed(look.lease, work.now):
+        reclaim(work, _sequences(work.db.one("lapsed", work.now, UPKEEP)))
         work.flush()
         look = look_around(work.db, want, work.now)
+    if _bring_up_to_date(work, look):
+        work.flush()
+        look = look_around(work.db, want, work.now)
+    if any(passed(queue.overdue, work.now) for queue in look.queues):
+        return [], work.now  # so many that the next claim must go on with it before it can start anything
     claim = Claim(work, want, look)
     reads = claim.run()
     if len(reads) >= want.limit:
@@ -50,16 +59,15 @@ def take(work: Work, want: Want) -> tuple[list[Read], int | None]:
     return reads, next_instant(look_around(work.db, want, work.now) if claim.wrote else look, want, work.now)
 
 
-def _bring_up_to_date(work: Work, want: Want, look: Look) -> bool:
+def _bring_up_to_date(work: Work, look: Look) -> bool:
     now, done = work.now, False
-    if want.reclaim and passed(look.lease, now):
-        reclaim(work, _sequences(work.db.one("lapsed", now, UPKEEP)))
-        done = True
-    budget = UPKEEP
     for queue in look.queues:
-        if passed(queue.overdue, now) and budget:
-            budget -= expire(work, _sequences(work.db.one("overdue", queue.id, now, budget)))
+        for _ in range(OVERDUE // UPKEEP if passed(queue.overdue, now) else 0):
+            expired = expire(work, _sequences(work.db.one("overdue", queue.id, now, UPKEEP)))
+            work.flush()
             done = True
+            if expired < UPKEEP:
+                break
         if passed(queue.due, now):
             promote(work, queue.id)
             done = True

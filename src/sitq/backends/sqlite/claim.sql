@@ -95,10 +95,10 @@ FROM json_each(?1) AS j CROSS JOIN sitq_key AS k ON k.key = j.value
 
 -- name: start_keys
 UPDATE sitq_key SET running = j.value ->> 1, arrival = j.value ->> 2
-FROM json_each(?1) AS j WHERE key = j.value ->> 0
+FROM json_each(?1) AS j WHERE sitq_key.key = j.value ->> 0
 
 -- name: hold_lanes
-UPDATE sitq_lane SET held_by = j.value ->> 1 FROM json_each(?1) AS j WHERE id = j.value ->> 0
+UPDATE sitq_lane SET held_by = j.value ->> 1 FROM json_each(?1) AS j WHERE sitq_lane.id = j.value ->> 0
 
 -- name: set_marks
 INSERT INTO sitq_mark (queue, key, at)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 from sitq.backends.hints import Hub
+from sitq.backends.sqlite.checkpoint import Checkpointer
 from sitq.backends.sqlite.connection import Connection, Synchronous
 from sitq.backends.sqlite.errors import translated
 from sitq.backends.sqlite.location import MEMORY, prepare
 from sitq.backends.sqlite.reader import Reader
 from sitq.backends.sqlite.schema import migrate
+from sitq.backends.sqlite.watch import Watch
 from sitq.backends.sqlite.writer import Writer
 from sitq.clock import Clock
 
@@ -25,6 +29,12 @@ class Engine:
         self.hub = hub
         self.reader = None if path == MEMORY else Reader(self.connect(), path)
         self.writer = Writer(db, path, clock, hub)
+        self._checkpointer: Checkpointer | None = None
+        self._watch: Watch | None = None
+        self._turn = threading.Lock()
+        if path != MEMORY:
+            self._checkpointer = Checkpointer(lambda: self.connect(cache=256), self._restart_log)
+            self.writer.on_commit = self._checkpointer.wrote
 
     @classmethod
     def open(
@@ -48,16 +58,30 @@ class Engine:
         return Connection(self.path, self.namespace, synchronous=self.synchronous, cache=cache)
 
     def watch(self) -> None:
-        """Somebody listens: notice what other processes commit."""
+        """Somebody listens: notice from now on what other processes commit."""
+        if self.path == MEMORY:
+            return
+        with self._turn:
+            if self._watch is None:
+                writer, hub = self.writer, self.hub
+                self._watch = Watch(self.path + "-wal", writer.saw_foreign, hub.hint_all, lambda: hub.quiet)
+            else:
+                self._watch.listen()
 
-    def stop(self) -> None:
+    def stop(self, timeout: float = 10) -> None:
         """Finish what was begun, end the threads and close the connections."""
-        self.writer.stop()
+        with self._turn:
+            if self._watch is not None:
+                self._watch.stop(timeout)
+        self.writer.stop(timeout)
+        if self._checkpointer is not None:
+            self._checkpointer.stop(timeout)
         if self.reader is not None:
-            self.reader.stop()
+            self.reader.stop(timeout)
 
     def abandon(self) -> None:
         """The backend object is gone, or the interpreter ends: wait for nobody for long."""
-        self.writer.stop(2)
-        if self.reader is not None:
-            self.reader.stop(2)
+        self.stop(2)
+
+    def _restart_log(self) -> None:
+        self.writer.restart_log = True

@@ -80,7 +80,6 @@ class History(msgspec.Struct, array_like=True):
     progress: tuple[Progress, ...] = ()
 
 
-EMPTY: Final = History()
 _history = msgspec.msgpack.Decoder(History)
 _record = msgspec.msgpack.Decoder(Record)
 pack = msgspec.msgpack.Encoder().encode
@@ -91,11 +90,11 @@ reads_of = msgspec.json.Decoder(list[Read]).decode
 def history_of(row: Row) -> History:
     """The row's history; a damaged one is as good as none."""
     if not row.history:
-        return EMPTY
+        return History()
     try:
         return _history.decode(bytes.fromhex(row.history))
     except (msgspec.MsgspecError, ValueError):
-        return EMPTY
+        return History()
 
 
 def record_of(read: Read) -> Record:

@@ -100,7 +100,9 @@ class Work:
 
     def read_record(self, row: Row) -> Record:
         """The record of a stored task; what can be said of it if its body cannot be read."""
+        self.flush_new()
         (read,) = self.read([row.sequence])
+        read.row = row
         try:
             return record_of(read)
         except ValueError:
@@ -326,7 +328,7 @@ class Work:
             if result is not None:
                 self.results[one] = result
         if self.settled:
-            rows, blob = [], bytearray()
+            rows, blob = [], bytearray(b"\0")  # of an empty blob, substr makes NULL
             for one, result in self.settled.items():
                 row = self.rows[one]
                 if result is None:
@@ -344,7 +346,7 @@ class Work:
 
     def _flush_blobs(self, name: str, values: dict[int, bytes]) -> None:
         if values:
-            rows, blob = [], bytearray()
+            rows, blob = [], bytearray(b"\0")  # of an empty blob, substr makes NULL
             for one, value in values.items():
                 rows.append((one, len(blob) + 1, len(value)))
                 blob += value

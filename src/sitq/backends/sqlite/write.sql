@@ -145,7 +145,7 @@ WHERE id IN (SELECT value FROM json_each(?1))
 
 -- name: free_keys
 UPDATE sitq_key SET running = running - (j.value ->> 1)
-FROM json_each(?1) AS j WHERE key = j.value ->> 0
+FROM json_each(?1) AS j WHERE sitq_key.key = j.value ->> 0
 
 -- name: queues_held
 SELECT json_group_array(name) FROM sitq_queue

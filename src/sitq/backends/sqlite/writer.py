@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sitq.backends.hints import Hub
+from sitq.backends.sqlite.checkpoint import checkpoint
 from sitq.backends.sqlite.connection import Connection
 from sitq.backends.sqlite.errors import translated
 from sitq.backends.sqlite.lanes import Lanes, StaleLaneError
@@ -49,10 +49,11 @@ class Writer:
         self.hub = hub
         self.lanes = Lanes()
         self.urgent = threading.Event()
-        self.commits = 0
         self.on_commit: Callable[[int], None] | None = None
-        self.free = threading.Lock()
-        self._rows = 0
+        self.restart_log = False
+        self._turn = threading.Lock()
+        self._asked = False
+        self._version = -1
         self._left: Job | None = None
         self._closed = False
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -118,7 +119,10 @@ class Writer:
     def _do(self, batch: list[Job]) -> None:
         outcomes: list[tuple[Job, Any, Exception | None]] = []
         topics: set[str] = set()
-        with self.free:
+        with self._turn:
+            if self.restart_log:
+                self.restart_log = False
+                checkpoint(self.db, "RESTART")
             rest = self._peek(batch, outcomes)
             if rest:
                 try:
@@ -132,8 +136,28 @@ class Writer:
                         topics |= more
         _tell(outcomes)
         self.hub.hint(topics)
+        if self._asked and self.saw_foreign():
+            self.hub.hint_all()
         if self.on_commit is not None and rest:
-            self.on_commit(self._rows)
+            self.on_commit(sum(job.rows for job in rest))
+
+    def saw_foreign(self) -> bool:
+        """Whether another connection has committed since this was last asked.
+
+        Only this connection can tell, since its own commits do not count for it. When it is busy, it asks itself
+        afterwards, so that no commit is missed.
+        """
+        if not self._turn.acquire(blocking=False):
+            self._asked = True
+            if not self._turn.acquire(blocking=False):  # it may have finished between the two
+                return False
+        try:
+            self._asked = False
+            (version,) = self.db.raw.execute("PRAGMA data_version").fetchone()
+        finally:
+            self._turn.release()
+        known, self._version = self._version, version
+        return version != known
 
     def _peek(self, batch: list[Job], outcomes: list[tuple[Job, Any, Exception | None]]) -> list[Job]:
         if len(batch) > 1 or batch[0].peek is None:
@@ -158,7 +182,6 @@ class Writer:
                 outcomes.append((job, job.action(work), None))
                 work.flush()
                 topics |= work.topics
-        self.commits += 1
         return outcomes, topics
 
     def _alone(self, job: Job) -> tuple[list[tuple[Job, Any, Exception | None]], set[str]]:

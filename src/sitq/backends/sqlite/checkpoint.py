@@ -1,0 +1,73 @@
+"""The checkpointer: moves the write-ahead log into the database beside the commits, not within them."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from sitq.backends.sqlite.connection import Connection
+
+PAGES: Final = 1000
+"""About how many pages a process writes between two checkpoints: 4 MiB of log."""
+
+TOO_LONG: Final = 8000
+"""Pages of log after which commits wait for a moment, so that the log can start anew (32 MiB)."""
+
+
+class Checkpointer:
+    """A thread that checkpoints after so many pages were written, on a connection of its own.
+
+    While others go on writing, such a checkpoint never catches up with them, and the log grows. When it has become
+    long, the writer is asked to do the small rest between two transactions: then the log starts anew.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], restart: Callable[[], None]) -> None:
+        self._connect = connect
+        self._restart = restart
+        self._pages = 0
+        self._waits = False
+        self._thread: threading.Thread | None = None
+        self._inbox: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def wrote(self, rows: int) -> None:
+        """A transaction that changed so many rows was committed. Called by the writer's thread."""
+        self._pages += 4 + rows // 3
+        if self._pages < PAGES or self._waits:
+            return
+        self._pages = 0
+        self._waits = True
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sitq-sqlite-checkpoint", daemon=True)
+            self._thread.start()
+        self._inbox.put(True)
+
+    def stop(self, timeout: float | None = 5) -> None:
+        """End the thread. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._inbox.put(False)
+            if threading.current_thread() is not thread:
+                thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            db = self._connect()
+        except (sqlite3.Error, OSError):
+            return
+        with contextlib.closing(db):
+            while self._inbox.get():
+                self._waits = False
+                if checkpoint(db, "PASSIVE") > TOO_LONG:
+                    self._restart()
+
+
+def checkpoint(db: Connection, mode: str) -> int:
+    """Checkpoint once; answers how many pages the log has."""
+    with contextlib.suppress(sqlite3.Error):  # busy, or a full disk: the log waits
+        _, log, _ = db.raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        return int(log)
+    return 0
