@@ -70,18 +70,24 @@ class Coalescer(Generic[Item, Answer]):
     async def _send(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._call([item for item, _ in batch])
+            paired = list(zip(batch, answers, strict=True))
         except BaseException as error:
             for _, future in batch:
                 if not future.done():
-                    # One object raised in many tasks would collect all their tracebacks.
-                    future.set_exception(copy.copy(error) if isinstance(error, Exception) else _cancelled())
+                    future.set_exception(_own(error))
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in paired:
             if not future.done():
                 future.set_result(answer)
 
 
-def _cancelled() -> asyncio.CancelledError:
-    return asyncio.CancelledError("the batch was cancelled before it had its answer")
+def _own(error: BaseException) -> BaseException:
+    """The error for one caller: one raised in many tasks would collect all their tracebacks."""
+    if not isinstance(error, Exception):
+        return asyncio.CancelledError("the batch was cancelled before it had its answer")
+    try:
+        return copy.copy(error)
+    except Exception:  # noqa: BLE001 - a foreign error may have an `__init__` that its copy does not fit
+        return error

@@ -11,7 +11,7 @@ import msgspec
 
 from sitq import validation
 from sitq.exceptions import ValidationError
-from sitq.policy.retry import RetryPolicy
+from sitq.policy.retry import MOST_RETRIES, RetryPolicy
 
 Seconds = float | timedelta
 """A duration, as seconds or as a timedelta."""
@@ -64,9 +64,10 @@ def make_options(base: Options, given: dict[str, Any]) -> Options:
         if check is None:
             raise ValidationError(_unknown(name))
         clean[name] = None if value is None and name in _OPTIONAL else check(value)
-    if clean.get("eta") is not None and clean.get("delay"):
+    options = msgspec.structs.replace(base, **clean)
+    if options.eta is not None and options.delay:
         raise ValidationError("eta and delay both say when to start; give one of them")
-    return msgspec.structs.replace(base, **clean)
+    return options
 
 
 def _unknown(name: str) -> str:
@@ -99,6 +100,8 @@ def _instant(what: str) -> Callable[[Any], int]:
 def _tags(value: Iterable[str]) -> tuple[str, ...]:
     if isinstance(value, str):
         raise ValidationError(f"tags must be a list of names, not the text {value!r}; write [{value!r}]")
+    if not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
+        raise ValidationError(f"tags must be a list of names, not {value!r}")
     return tuple(validation.name(tag, "tag") for tag in value)
 
 
@@ -107,7 +110,7 @@ def _retry(value: Any) -> RetryPolicy:
         return value
     if type(value) is int and value == 0:
         return RetryPolicy(max_retries=0)
-    return RetryPolicy(max_retries=validation.positive_int(value, "retry", 10_000))
+    return RetryPolicy(max_retries=validation.positive_int(value, "retry", MOST_RETRIES))
 
 
 _OPTIONAL: Final = {"id", "queue", "eta", "ttl", "deadline", "timeout", "retry", "result_ttl"}

@@ -7,6 +7,7 @@ import builtins
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +27,9 @@ from sitq.session import Session
 
 _LARGEST_GROUP = 100_000
 """How many tasks `enqueue_many` takes at once: more would keep other writers from the store for too long."""
+
+
+_LONGEST_REASON = 1_000
 
 
 class TaskQueue:
@@ -62,7 +66,7 @@ class TaskQueue:
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = (
             weakref.WeakKeyDictionary()
         )
-        self._acquired = False
+        self._acquired = 0
         self._closed = False
 
     # -- lifecycle -----------------------------------------------------------------------------------------
@@ -77,13 +81,11 @@ class TaskQueue:
         Idempotent.
         """
         self._closed = True
-        sessions = [
-            session for session in self._sessions.values() if session.loop is asyncio.get_running_loop()
-        ]
-        for session in sessions:
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None:
             await session.close()
-        if self._acquired:
-            self._acquired = False
+        while self._acquired:
+            self._acquired -= 1
             await self.backend.release()
 
     async def __aenter__(self) -> Self:
@@ -135,11 +137,13 @@ class TaskQueue:
             ValidationError: An item is no `Task`, or there are more than 100,000.
             SerializationError: An argument of one of them cannot be serialized.
         """
-        group = list(tasks)
-        if len(group) > _LARGEST_GROUP:
+        if not isinstance(tasks, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
             raise ValidationError(
-                f"enqueue_many takes at most {_LARGEST_GROUP:,} tasks at once, not {len(group):,}; split them"
+                f"enqueue_many takes a list of tasks, not {type(tasks).__name__}; write [task]"
             )
+        group = list(islice(tasks, _LARGEST_GROUP + 1))
+        if len(group) > _LARGEST_GROUP:
+            raise ValidationError(f"enqueue_many takes at most {_LARGEST_GROUP:,} tasks at once; split them")
         session = await self._session()
         records = [self._record(session, task) for task in group]
         return await session.put(records) if records else []
@@ -230,9 +234,14 @@ class TaskQueue:
     # -- control -------------------------------------------------------------------------------------------
 
     async def cancel(self, task_id: str, reason: str = "") -> bool:
-        """Cancel a waiting task, or ask a running one to stop. False if it has ended or is unknown."""
+        """Cancel a waiting task, or ask a running one to stop. False if it has ended or is unknown.
+
+        Raises:
+            ValidationError: `reason` is no text, or one of more than 1,000 characters.
+        """
+        move = Cancel(id=validation.task_id(task_id), reason=_reason(reason))
         await self._session()
-        (kept,) = await self.backend.apply([Cancel(id=validation.task_id(task_id), reason=reason)])
+        (kept,) = await self.backend.apply([move])
         return kept
 
     async def stats(self) -> dict[str, dict[str, int]]:
@@ -248,14 +257,14 @@ class TaskQueue:
         session = self._sessions.get(loop)
         if session is None or self._closed:
             self._check_open()
-            if not self._acquired:
-                self._acquired = True
-                try:
-                    await self.backend.acquire()
-                except BaseException:
-                    self._acquired = False
-                    raise
-            session = self._sessions.setdefault(loop, Session(self.backend, self._codec(), loop))
+            await self.backend.acquire()  # each of several first calls counts, so that none is early
+            if self._closed:
+                await self.backend.release()
+                self._check_open()
+            self._acquired += 1
+            session = self._sessions.get(loop)
+            if session is None:
+                session = self._sessions[loop] = Session(self.backend, self._codec())
         return session
 
     def _check_open(self) -> None:
@@ -267,6 +276,14 @@ class TaskQueue:
 
     def __repr__(self) -> str:
         return f"<TaskQueue {self.queue!r} on {self.backend!r}>"
+
+
+def _reason(text: str) -> str:
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
+        raise ValidationError(f"reason must be text, not {type(text).__name__}")
+    if len(text) > _LONGEST_REASON:
+        raise ValidationError(f"reason has {len(text):,} characters; at most {_LONGEST_REASON:,} are kept")
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Enqueuer:

@@ -8,6 +8,7 @@ from typing import Final
 
 from sitq.backends.base import DONE_TOPIC, Backend, Listener
 from sitq.coalesce import Coalescer
+from sitq.exceptions import TaskQueueError
 from sitq.ids import token
 from sitq.record import TERMINAL, Record
 
@@ -70,12 +71,13 @@ class ResultWaiter:
                 del self._waits[task_id]
 
     async def close(self) -> None:
-        """Stop watching; whoever still waits is cancelled."""
+        """Stop watching; whoever still waits gets a `TaskQueueError`."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
-        for wait in self._waits.values():
-            wait.ended.cancel()
+        self._give_up(
+            TaskQueueError("the queue was closed while a result was waited for", operation="get_result")
+        )
 
     async def _watch(self, listener: Listener) -> None:
         floor = _FLOOR if self._backend.traits.pushes else _POLL
@@ -86,12 +88,17 @@ class ResultWaiter:
                 await self._look()
                 await asyncio.sleep(time.monotonic() - begun)
         except Exception as error:  # noqa: BLE001 - whoever waits learns why nobody looks any more
-            for wait in self._waits.values():
-                wait.ended.set_exception(error)
-            self._waits.clear()
+            self._give_up(error)
         finally:
             listener.close()
             self._watching = None
+
+    def _give_up(self, error: Exception) -> None:
+        for wait in self._waits.values():
+            if not wait.ended.done():
+                wait.ended.set_exception(error)
+                wait.ended.exception()  # those who wait may have gone
+        self._waits.clear()
 
     async def _look(self) -> None:
         ids = list(self._waits)

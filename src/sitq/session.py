@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn
@@ -28,8 +27,7 @@ _ENDED: Final = {State.COMPLETED: "success"}
 class Session:
     """Batches what a loop's callers put, and waits for what they wait for."""
 
-    def __init__(self, backend: Backend, codec: Codec, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self, backend: Backend, codec: Codec) -> None:
         self.codec = codec
         self.waiter = ResultWaiter(backend)
         self._puts: Coalescer[Sequence[Record], list[Answer]] = Coalescer(backend.put, weigh=len)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -38,6 +40,7 @@ class SyncTaskQueue:
         self._turn = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._process: int | None = None
         self._closed = False
 
     def enqueue(
@@ -103,12 +106,14 @@ class SyncTaskQueue:
         with self._turn:
             self._closed = True
             loop, self._loop = self._loop, None
-        if loop is None:
+        if loop is None or self._process != os.getpid():  # what a parent process opened is not the fork's
             return
-        asyncio.run_coroutine_threadsafe(self._queue.close(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        if self._thread is not None:
-            self._thread.join()
+        try:
+            asyncio.run_coroutine_threadsafe(self._queue.close(), loop).result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            if self._thread is not None:
+                self._thread.join()
 
     def __enter__(self) -> Self:
         self._do(self._queue.connect())
@@ -121,13 +126,15 @@ class SyncTaskQueue:
 
     def _do(self, call: Coroutine[Any, Any, Value]) -> Value:
         try:
-            loop = self._running_loop()
+            with self._turn:  # so that no call reaches a loop that has ended
+                future = asyncio.run_coroutine_threadsafe(call, self._running_loop())
         except SyncTaskQueueError:
             call.close()
             raise
-        future = asyncio.run_coroutine_threadsafe(call, loop)
         try:
             return future.result()
+        except CancelledError:
+            raise SyncTaskQueueError("the queue was closed while this call was under way") from None
         except BaseException:
             future.cancel()  # of use only if it was this thread that was interrupted
             raise
@@ -137,16 +144,19 @@ class SyncTaskQueue:
             raise SyncTaskQueueError(
                 "an event loop is running in this thread: use TaskQueue and await its methods"
             )
-        with self._turn:
-            if self._closed:
-                raise SyncTaskQueueError("this queue is closed; make a new SyncTaskQueue")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=_run, args=(self._loop,), name="sitq-sync", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        if self._closed:
+            raise SyncTaskQueueError("this queue is closed; make a new SyncTaskQueue")
+        if self._loop is None:
+            self._process = os.getpid()
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_run, args=(self._loop,), name="sitq-sync", daemon=True)
+            self._thread.start()
+        if self._process != os.getpid():
+            raise SyncTaskQueueError(
+                f"this queue was opened in process {self._process} and is used in its fork {os.getpid()}: "
+                "make a new SyncTaskQueue in the child process"
+            )
+        return self._loop
 
 
 class SyncEnqueuer:
@@ -174,5 +184,9 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

@@ -35,7 +35,11 @@ def open_backend(store: Backend | str) -> Backend:
         ConfigurationError: No store is known for the URL's scheme, or its driver is not installed.
     """
     if isinstance(store, str) and "://" in store:
-        return _opener(urlsplit(store).scheme)(store)
+        try:
+            scheme = urlsplit(store).scheme
+        except ValueError as error:  # its text may quote the URL, and that may hold a password
+            raise ValidationError("the URL of the store is malformed; mind [ ] and the port") from error
+        return _opener(scheme)(store)
     return validation.backend(store)  # type: ignore[return-value,unused-ignore]
 
 
@@ -61,7 +65,12 @@ def _opener(scheme: str) -> Opener:
         module, _, name = _OWN[scheme].partition(":")
         return cast("Opener", getattr(importlib.import_module(module), name))
     for entry in entry_points(group=GROUP, name=scheme):
-        return cast("Opener", entry.load())
+        try:
+            return cast("Opener", entry.load())
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(
+                f"the store for {scheme}:// cannot be loaded: {error}", operation="open"
+            ) from error
     known = sorted({*_OWN, *(entry.name for entry in entry_points(group=GROUP))})
     near = difflib.get_close_matches(scheme, known, n=1)
     hint = f"did you mean {near[0]}://?" if near else f"there are {', '.join(f'{each}://' for each in known)}"

@@ -8,8 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from sitq import validation
 from sitq.exceptions import ValidationError
 from sitq.record import SECOND
+
+MOST_RETRIES = 10_000
 
 DEFAULT_ASKED = 10
 """How many times `raise Retry` runs a task again that has no policy of its own."""
@@ -34,13 +37,16 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     jitter: bool = True
 
     def __post_init__(self) -> None:
-        if self.max_retries < 0:
-            raise ValidationError(f"max_retries must be 0 or more, not {self.max_retries}")
-        if not 0 <= self.base <= self.cap < float("inf"):
+        if type(self.max_retries) is not int or self.max_retries:
+            validation.positive_int(self.max_retries, "max_retries", MOST_RETRIES)
+        for name in ("base", "cap"):
+            seconds = validation.duration(getattr(self, name), name) / SECOND
+            msgspec.structs.force_setattr(self, name, seconds)
+        if self.base > self.cap:
             raise ValidationError(
-                f"base and cap must be finite with 0 <= base <= cap, not {self.base} and {self.cap}"
+                f"base is {self.base:g} s, longer than the cap of {self.cap:g} s; raise cap, too"
             )
-        if self.backoff not in {"fixed", "linear", "exponential"}:
+        if self.backoff not in ("fixed", "linear", "exponential"):
             raise ValidationError(f"backoff must be fixed, linear or exponential, not {self.backoff!r}")
 
 
@@ -50,8 +56,11 @@ def as_data(policy: RetryPolicy | None) -> dict[str, Any] | None:
 
 
 def from_data(data: dict[str, Any] | None) -> RetryPolicy | None:
-    """The policy that a record carries."""
-    return None if data is None else msgspec.convert(data, RetryPolicy)
+    """The policy that a record carries; None, too, if this version of sitq cannot read it."""
+    try:
+        return None if data is None else msgspec.convert(data, RetryPolicy)
+    except msgspec.ValidationError:
+        return None
 
 
 def next_delay(

@@ -10,7 +10,7 @@ import contextvars
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, Final
+from typing import Any
 
 from sitq import context
 from sitq.codec import Codec
@@ -22,9 +22,6 @@ from sitq.worker.failures import Failures
 from sitq.worker.run import Interruption, Run
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
-_CANCELLING: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, Exception)
-"""What user code may raise that ends its attempt and nothing else; `GeneratorExit` is the loop's own."""
 
 
 class _TookTooLong(Exception):
@@ -55,7 +52,9 @@ class Attempts:
                 value = await call[0](*call[1], **call[2])  # the frequent case, without the layers below
             else:
                 value = await self._call_in_time(run, call)
-        except _CANCELLING as error:
+        except BaseException as error:  # whatever user code raises ends its attempt and nothing else
+            if isinstance(error, GeneratorExit) and not _is_stepping(run):
+                raise  # the coroutine is thrown away with its event loop
             return self._judge(run, call, error)
         finally:
             context.current.reset(variable)
@@ -66,7 +65,7 @@ class Attempts:
             return self._codec.call(record)
         except UnknownFunctionError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a stored payload does, the worker lives on
+        except BaseException as error:  # noqa: BLE001 - whatever a stored payload does, the worker lives on
             return came_to.Unrunnable(self._failures.of(record, "unrunnable", error))
 
     async def _call_in_time(self, run: Run, call: Call) -> Any:
@@ -87,17 +86,23 @@ class Attempts:
         if _is_async(function):
             return await function(*args, **kwargs)
         around = contextvars.copy_context()
-        run.thread = self._threads.submit(around.run, function, *args, **kwargs)
+        run.thread = self._threads.submit(around.run, _in_thread, function, args, kwargs)
         value = await asyncio.wrap_future(run.thread)
         return await value if inspect.isawaitable(value) else value
 
     def _encode(self, record: Record, value: Any) -> came_to.Outcome:
         try:
             return came_to.Returned(self._codec.result(record, value))
-        except Exception as error:  # noqa: BLE001 - whatever the value does when it is serialized
+        except BaseException as error:  # noqa: BLE001 - whatever the value does when it is serialized
             return came_to.Unstorable(self._failures.of(record, "unstorable", error))
 
     def _judge(self, run: Run, call: Call, error: BaseException) -> came_to.Outcome:
+        try:
+            return self._verdict(run, call, error)
+        except Exception:  # noqa: BLE001 - a signal or a signature that user code tampered with
+            return came_to.Raised(self._failures.of(run.record, "raised", error))
+
+    def _verdict(self, run: Run, call: Call, error: BaseException) -> came_to.Outcome:
         record, failures = run.record, self._failures
         match error:
             case asyncio.CancelledError() if run.interruption is Interruption.STOP:
@@ -140,17 +145,35 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
+def _in_thread(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:
+        # A future cannot carry it: in Python 3.11 whoever waits for it is never woken.
+        raise RuntimeError("the function raised StopIteration") from error
+
+
 def _is_torn_down() -> bool:
     """Whether this very asyncio task is cancelled, and not something that the user's code awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
+def _is_stepping(run: Run) -> bool:
+    """Whether it is the event loop that runs the attempt right now."""
+    try:
+        return asyncio.current_task() is run.task
+    except RuntimeError:
+        return False
+
+
 def _fits(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     try:
-        inspect.signature(function).bind(*args, **kwargs)
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a built-in without a signature
+        return True
+    try:
+        signature.bind(*args, **kwargs)
     except TypeError:
         return False
-    except ValueError:  # a built-in without a signature
-        return True
     return True

@@ -8,13 +8,16 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from sitq.backends.base import Backend, Taken, Want
 from sitq.exceptions import BackendError
 from sitq.functions import python_version
 from sitq.ids import token
-from sitq.worker.shares import shares
-from sitq.record import SECOND
+from sitq.record import SECOND, Record
+from sitq.worker.leases import LeaseKeeper
 from sitq.worker.settings import Settings
+from sitq.worker.shares import shares
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
@@ -25,13 +28,15 @@ logger = logging.getLogger("sitq.worker")
 class Claims:
     """A worker's claims, one after another, each repeated under its id until the store answered."""
 
-    def __init__(self, backend: Backend, settings: Settings) -> None:
+    def __init__(self, backend: Backend, settings: Settings, keeper: LeaseKeeper) -> None:
         self._backend = backend
         self._settings = settings
+        self._keeper = keeper
+        self._unanswered: Want | None = None
         self.left: set[str] = set()
         """Names of functions that this worker does not know and leaves to others."""
 
-    async def take(self, limit: int, *, reclaim: bool, stopped: Callable[[], bool]) -> Taken | None:
+    async def take(self, limit: int, *, stopped: Callable[[], bool]) -> Taken | None:
         """Claim up to `limit` tasks; None when the worker was stopped before the store answered."""
         settings = self._settings
         want = Want(
@@ -42,18 +47,37 @@ class Claims:
             lease=settings.lease,
             python=python_version(),
             leave=frozenset(self.left),
-            reclaim=reclaim,
+            reclaim=self._keeper.sure,
         )
+        self._unanswered = want
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._backend.take(want)
+                taken = await self._backend.take(want)
             except BackendError as error:
                 if stopped():
                     return None
+                # The holders of what ran out meanwhile could not renew it either.
+                self._keeper.doubt()
+                want = msgspec.structs.replace(want, reclaim=False)
                 logger.warning("the store did not answer a claim, trying again: %s", error)
                 await asyncio.sleep(pause * (0.5 + random.random()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._unanswered = None
+                return taken
+
+    async def recover(self) -> list[Record]:
+        """What a claim that was cut short may have claimed all the same."""
+        want, self._unanswered = self._unanswered, None
+        if want is None:
+            return []
+        try:  # repeated under its id it answers with what it claimed, and a limit of 0 claims nothing new
+            again = await self._backend.take(msgspec.structs.replace(want, limit=0, queues=(), reclaim=False))
+        except BackendError as error:
+            logger.warning("what the last claim took is not known, its leases will run out: %s", error)
+            return []
+        return again.records
 
     def idle_time(self, taken: Taken) -> float:
         """Seconds until a look is worth it though nothing hints at news.

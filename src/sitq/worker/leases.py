@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -17,7 +18,16 @@ _HELD_UP: Final = 2.0
 _SOONEST: Final = 0.4
 """Seconds between two renewals that hints ask for; a cancelled task hears of it within a second."""
 
+_LONGEST_WAIT: Final = 3600.0
+"""Seconds that the thread waits at a time; a condition refuses to wait for centuries."""
+
 logger = logging.getLogger("sitq.worker")
+
+
+def uptime() -> float:
+    """Seconds that pass while the host sleeps, too, where the platform can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; its monotonic clock stands still meanwhile
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class LeaseKeeper:
@@ -28,6 +38,7 @@ class LeaseKeeper:
         lease: Microseconds that a renewal makes a lease last.
         period: Seconds between renewals.
         heard: Told, in this thread, of leases that were lost and of tasks that are to stop.
+        clock: Answers with seconds.
     """
 
     def __init__(
@@ -36,6 +47,7 @@ class LeaseKeeper:
         lease: int,
         period: float,
         heard: Callable[[Sequence[Renewal]], None],
+        clock: Callable[[], float] = uptime,
     ) -> None:
         self._open_channel = open_channel
         self._lease = lease
@@ -45,7 +57,9 @@ class LeaseKeeper:
         self._changed = threading.Condition()
         self._asked = False
         self._closed = False
-        self._unsure_until = 0.0
+        self._clock = clock
+        self._beat = clock()
+        self._unsure_until = self._beat
         self._thread = threading.Thread(target=self._run, name="sitq-leases", daemon=True)
 
     def start(self) -> None:
@@ -80,7 +94,14 @@ class LeaseKeeper:
         Not for two periods after it was suspended or had lost the store: the others may have been as badly
         off, and want a chance to renew theirs first.
         """
-        return time.monotonic() >= self._unsure_until
+        now = self._clock()
+        if now - self._beat > self._period + _HELD_UP:  # the thread has not even noticed yet
+            self.doubt()
+        return now >= self._unsure_until
+
+    def doubt(self) -> None:
+        """Be unsure: the store was away, or this process stood still."""
+        self._unsure_until = self._clock() + 2 * self._period
 
     def close(self) -> None:
         """End the thread."""
@@ -92,11 +113,11 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         channel: LeaseChannel | None = None
-        due = time.monotonic() + self._period
-        while self._wait(due):
-            late = time.monotonic() - due
+        due = self._clock() + self._period
+        while (wanted := self._wait(due)) is not None:
+            late = self._clock() - wanted
             if late > _HELD_UP:
-                self._be_unsure()
+                self.doubt()
                 logger.warning(
                     "leases are renewed %.1f s late: the process was suspended, or code held the "
                     "interpreter's lock; such code belongs into a process of its own",
@@ -105,32 +126,35 @@ class LeaseKeeper:
             try:
                 channel = channel or self._open_channel()
                 self._renew(channel)
-                due = time.monotonic() + self._period * (0.9 + 0.2 * random.random())
+                due = self._clock() + self._period * (0.9 + 0.2 * random.random())
             except Exception as error:  # noqa: BLE001 - the store is away; nothing else may end this thread
-                self._be_unsure()
+                self.doubt()
                 logger.warning("leases could not be renewed, trying again: %s", error)
                 _close(channel)
                 channel = None
-                due = time.monotonic() + self._period / 5
+                due = self._clock() + self._period / 5
         _close(channel)
 
-    def _wait(self, due: float) -> bool:
-        """Wait until leases are to be renewed; False when the thread is to end."""
-        earliest = time.monotonic() + _SOONEST
+    def _wait(self, due: float) -> float | None:
+        """Wait until leases are to be renewed: when that was to be, or None when the thread is to end."""
+        earliest = self._clock() + _SOONEST
         with self._changed:
             while not self._closed:
-                now = time.monotonic()
-                wake = min(due, max(earliest, now)) if self._asked else due
+                now = self._clock()
+                if now - self._beat > self._period + _HELD_UP:
+                    self.doubt()
+                self._beat = now
+                wake = min(due, earliest) if self._asked else due
                 if not self._held:
                     self._asked = False
-                    self._changed.wait()
-                    due = time.monotonic() + self._period
+                    self._changed.wait(min(self._period, _LONGEST_WAIT))
+                    due = self._clock() + self._period
                 elif now >= wake:
                     self._asked = False
-                    return True
+                    return wake
                 else:
-                    self._changed.wait(wake - now)
-        return False
+                    self._changed.wait(min(wake - now, self._period, _LONGEST_WAIT))
+        return None
 
     def _renew(self, channel: LeaseChannel) -> None:
         with self._changed:
@@ -143,10 +167,8 @@ class LeaseKeeper:
         if news:
             self._heard(news)
 
-    def _be_unsure(self) -> None:
-        self._unsure_until = time.monotonic() + 2 * self._period
-
 
 def _close(channel: LeaseChannel | None) -> None:
     if channel is not None:
-        channel.close()
+        with contextlib.suppress(Exception):  # a broken connection is as good as a closed one
+            channel.close()

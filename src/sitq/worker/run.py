@@ -42,4 +42,5 @@ class Run:
             self.reason = reason
             self.context.cancelled = True
             if self.task is not None:
-                self.task.cancel()
+                # Not at once: a task that is cancelled before its first step never takes it.
+                self.task.get_loop().call_soon(self.task.cancel)

@@ -84,6 +84,8 @@ def _weights(queues: Mapping[str, float] | Iterable[str] | None) -> dict[str, fl
         return {"default": 0.0}
     if isinstance(queues, str):
         raise ValidationError(f"queues must be a list of names, not the text {queues!r}; write [{queues!r}]")
+    if not isinstance(queues, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
+        raise ValidationError(f"queues must be a list of names, or names with weights, not {queues!r}")
     weights = cast("Mapping[str, float]", queues) if isinstance(queues, Mapping) else None
     given = {validation.name(queue): _weight(weights[queue]) if weights else 0.0 for queue in queues}
     if not given:
@@ -91,7 +93,7 @@ def _weights(queues: Mapping[str, float] | Iterable[str] | None) -> dict[str, fl
     return given
 
 
-def _weight(weight: float) -> float:
-    if not 0 < weight < float("inf"):
-        raise ValidationError(f"the weight of a queue must be a number above 0, not {weight!r}")
-    return float(weight)
+def _weight(weight: object) -> float:
+    if isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < float("inf"):
+        return float(weight)
+    raise ValidationError(f"the weight of a queue must be a number above 0, not {weight!r}")

@@ -11,16 +11,17 @@ from typing import Final
 
 from sitq import exceptions
 from sitq.backends.base import Backend
-from sitq.exceptions import BackendError, ResourceExhaustionError
+from sitq.exceptions import ResourceExhaustionError, describe
 from sitq.move import Release, Retry, Settle
 from sitq.record import Failure, State
+from sitq.worker.failures import plain
 from sitq.worker.run import Run
 
 Verdict = Settle | Retry | Release
 
 _BATCH: Final = 500
 _TRIES: Final = 5
-"""How often a store may refuse one move by itself before the move is given up for a plainer one."""
+"""How often a store may refuse one move by itself before it is given up for a plainer one, and that too."""
 
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -72,28 +73,35 @@ class Settler:
         while True:
             try:
                 kept = await self._backend.apply([verdict for _, verdict in batch])
-            except BackendError as error:
+                answers = [(run, one) for (run, _), one in zip(batch, kept, strict=True)]
+            except Exception as error:
                 away = isinstance(error, exceptions.ConnectionError | ResourceExhaustionError)
                 tries += not away
-                if (
-                    tries and len(batch) > 1
-                ):  # one of them may be at fault, and the others are not to wait for it
+                if tries and len(batch) > 1:
+                    # One of them may be at fault, and the others are not to wait for it.
                     for entry in batch:
                         await self._apply([entry])
                     return
-                if tries > _TRIES:
+                if tries == _TRIES:
                     batch = [(run, _unstorable(verdict, error)) for run, verdict in batch]
-                    tries = 0
+                elif tries == 2 * _TRIES:
+                    ids = ", ".join(verdict.id for _, verdict in batch)
+                    logger.exception("the store refuses any outcome of %s; its lease will run out", ids)
+                    self._answered([(run, False) for run, _ in batch])
+                    return
                 logger.warning("the store did not take %d outcomes, trying again: %s", len(batch), error)
                 await asyncio.sleep(pause * (0.5 + random.random()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self.unsettled -= len(batch)
-                self._settled([(run, one) for (run, _), one in zip(batch, kept, strict=True)])
+                self._answered(answers)
                 return
 
+    def _answered(self, answers: Sequence[tuple[Run, bool]]) -> None:
+        self.unsettled -= len(answers)
+        self._settled(answers)
 
-def _unstorable(verdict: Verdict, error: BackendError) -> Verdict:
+
+def _unstorable(verdict: Verdict, error: Exception) -> Verdict:
     """What is stored of an outcome that the store refuses: that it could not be stored."""
-    failure = Failure(kind="unstorable", message=f"its outcome could not be stored: {error}"[:1000])
+    failure = Failure(kind="unstorable", message=plain(f"its outcome could not be stored: {describe(error)}"))
     return Settle(id=verdict.id, token=verdict.token, state=State.FAILED, failure=failure)

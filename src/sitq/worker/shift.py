@@ -209,13 +209,14 @@ class Shift:
             self._settle(run, came_to.HandedBack(delay=round(random.random() * self._settings.lease)))
             return
         note = Note(id=run.record.id, token=run.record.token or "", alone=True)
-        if await self._patiently(lambda: self._backend.apply([note])) == [True]:
+        noted = await self._patiently(lambda: self._backend.apply([note]))
+        if noted == [True]:
             self._start(run)
             await self._rest_while_busy(None)
-        elif self._stopping:
-            self._settle(run, came_to.HandedBack())
-        else:
+        elif noted:
             self._keeper.drop([_lease(run.record)])
+        else:  # the worker stops
+            self._settle(run, came_to.HandedBack())
 
     async def _rest_while_busy(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from sitq import validation
 from sitq.backends import open_backend
 from sitq.backends.base import Backend
 from sitq.codec import Codec
@@ -65,6 +66,7 @@ class Worker:
         self._serializer = serializer
         self._keys = keys
         self._trust_store = trust_store
+        self._working = False
         self._shift: Shift | None = None
         self._background: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
@@ -91,26 +93,33 @@ class Worker:
 
     async def run(self, *, burst: bool = False) -> None:
         """Work until `stop` is called or, in a burst, until no task of its queues is ready or running."""
-        if self._shift is not None:
+        if self._working:
             raise WorkerError("this worker is already working", operation="start")
+        self._working = True
         self._ended.clear()
-        await self.backend.acquire()
         try:
-            if not self._stop_asked:
-                self._shift = Shift(self.backend, self._codec(), self._settings, burst=burst)
-                await self._shift.work()
+            await self.backend.acquire()
+            try:
+                if not self._stop_asked:
+                    self._shift = Shift(self.backend, self._codec(), self._settings, burst=burst)
+                    await self._shift.work()
+            finally:
+                self._shift = None
+                await self.backend.release()
         finally:
-            self._shift = None
-            self._stop_asked = False
+            self._working = self._stop_asked = False
             self._ended.set()
-            await self.backend.release()
 
     async def stop(self, grace: float | None = None) -> None:
         """Claim nothing more, let running tasks end for `grace` seconds, hand the rest back, and return then.
 
         Without effect on a worker that has ended; one that has not begun to work returns from `start` at
         once. Called again while stopping, it shortens the grace.
+
+        Raises:
+            ValidationError: `grace` is negative or not finite.
         """
+        grace = validation.timeout(grace, "grace")
         if self._shift is None:
             self._stop_asked = not self._ended.is_set()
             return
@@ -118,6 +127,7 @@ class Worker:
         await self._ended.wait()
 
     async def __aenter__(self) -> Self:
+        self._ended.clear()  # or a stop before its first step would mean nothing
         self._background = asyncio.create_task(self.run())
         return self
 
