@@ -16,8 +16,11 @@ STOP_NOW: Final = "stop-now"
 FREE: Final = "free"
 """To the process, with a worker's id: that worker is dead, end its leases."""
 
+GO: Final = "go"
+"""To the process, once it is ready: begin to claim, after what was said before is done."""
+
 READY: Final = "ready"
-"""To the supervisor, with the seconds of grace: the store is open, and claiming begins."""
+"""To the supervisor, with the seconds of grace: the store is open."""
 
 FREED: Final = "freed"
 """To the supervisor, with a worker's id: its leases have ended."""

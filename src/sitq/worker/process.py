@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn
 
 from sitq.exceptions import BackendError, ConfigurationError
@@ -24,6 +25,9 @@ from sitq.worker.worker import Worker
 
 _LAST_MOMENT: Final = 1.0
 """Seconds that what a user's code left behind gets to end: its asyncio tasks, then its threads."""
+
+_PATIENCE: Final = 5.0
+"""Seconds for which the leases of dead workers hold back the first claim."""
 
 _HURRY: Final = 3
 """From this signal on, nothing is handed back any more."""
@@ -68,10 +72,15 @@ class _Duty:
         self._burst = burst
         self._post = post
         self._exit = Exit.DONE
+        self._go = asyncio.Event()
+        self._freeing: list[asyncio.Task[None]] = []
         self._beside: set[asyncio.Task[Any]] = set()
 
     async def work(self) -> Exit:
         worker, loop = self._worker, asyncio.get_running_loop()
+        # One of our own, since asyncio waits for its own one's threads without an end.
+        threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
+        loop.set_default_executor(threads)
 
         def hear(count: int) -> None:
             if count >= _HURRY and self._post is None:
@@ -89,12 +98,14 @@ class _Duty:
                     self._post.setblocking(False)  # noqa: FBT003 - the socket module's own
                     self._do_beside(self._obey(self._post))
                     await self._say(orders.READY, f"{worker.grace:g}")
+                    await self._told_to_go()
                 await worker.run(burst=self._burst)
                 await self._say(orders.ENDED)
             finally:
                 await _end(self._beside)
                 await worker.backend.release()
                 await _end(asyncio.all_tasks() - {asyncio.current_task()})
+                threads.shutdown(wait=False, cancel_futures=True)
             logger.info("stopped: %s", worker.id)
         return self._exit
 
@@ -108,11 +119,13 @@ class _Duty:
 
     def _stop(self, why: str) -> None:
         logger.info("stopping, as %s: running tasks have %g s to end", why, self._worker.grace)
+        self._go.set()
         self._do_beside(self._worker.stop())
 
     def _stop_now(self, why: str) -> None:
         logger.warning("stopping at once, as %s: running tasks are handed back", why)
         self._exit = Exit.AT_ONCE
+        self._go.set()
         self._do_beside(self._worker.stop(grace=0))
 
     # -- the supervisor's orders ---------------------------------------------------------------------------
@@ -134,9 +147,19 @@ class _Duty:
             case orders.STOP_NOW:
                 self._stop_now("the supervisor says so")
             case orders.FREE:
-                self._do_beside(self._free(about))
+                freeing = self._do_beside(self._free(about))
+                if not self._go.is_set():
+                    self._freeing.append(freeing)
+            case orders.GO:
+                self._go.set()
             case _:
                 logger.error("the supervisor gave an order that is not known here: %s", word)
+
+    async def _told_to_go(self) -> None:
+        """Wait until the leases of those that died before are freed, or a burst would not see their tasks."""
+        await self._go.wait()
+        if self._freeing:
+            await asyncio.wait(self._freeing, timeout=_PATIENCE)
 
     async def _free(self, dead: str) -> None:
         freed = await free_leases(self._worker.backend, dead)
@@ -151,10 +174,11 @@ class _Duty:
 
     # -- beside --------------------------------------------------------------------------------------------
 
-    def _do_beside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _do_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
+        return task
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:

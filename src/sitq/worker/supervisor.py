@@ -2,7 +2,7 @@
 
 It never imports the application: each worker process does, in a fresh interpreter. So nothing that a task
 does can harm the supervisor. A dead worker's leases are freed by the processes that have the store open: those
-that live on, and the one that takes the dead one's place.
+which live on, and the one that takes its place.
 """
 
 from __future__ import annotations
@@ -147,6 +147,7 @@ class Supervisor:
                 self._proven.set()
                 for worker in self._dead:
                     child.tell(orders.FREE, worker)
+                child.tell(orders.GO)
             case orders.FREED:
                 self._dead.discard(about)
             case _:

@@ -1,0 +1,185 @@
+"""What tests of several folders share."""
+
+import asyncio
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from sitq import TaskQueue
+
+APP = '''
+"""The application of a test: a queue in a SQLite file, and functions that leave traces in files."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from sitq import SQLiteBackend, TaskQueue, Worker, current_task
+
+backend = SQLiteBackend(Path(__file__).parent / "tasks.db")
+queue = TaskQueue(backend)
+emails = TaskQueue(backend, queue="emails")
+worker = Worker(backend, max_concurrency=3, queues=["default"], grace=7)
+number = 42
+
+
+def make_queue():
+    return queue
+
+
+async def make_queue_later():
+    return queue
+
+
+def broken_factory():
+    raise RuntimeError("no settings here")
+
+
+async def add(a, b):
+    return a + b
+
+
+def trace(path, word="started"):
+    with open(path, "a") as file:
+        file.write(f"{word} {os.getpid()} {time.time()}\\n")
+
+
+async def hold(path, seconds=60.0):
+    """Take long at the first attempt only."""
+    trace(path)
+    if current_task().attempt == 1:
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            trace(path, "cancelled")
+            raise
+    return os.getpid()
+
+
+def hold_thread(path, seconds):
+    trace(path)
+    if current_task().attempt == 1:
+        time.sleep(seconds)
+    return os.getpid()
+
+
+async def block(path, seconds):
+    """Keep the event loop from running."""
+    trace(path)
+    time.sleep(seconds)
+
+
+def die(path):
+    trace(path)
+    os._exit(9)
+'''
+
+
+class Place:
+    """A folder with an application, its database, and the processes that a test starts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.name = f"app_{os.urandom(4).hex()}"  # a process imports each of them once
+        self.file = folder / f"{self.name}.py"
+        self.file.write_text(APP)
+        self.database = folder / "tasks.db"
+        self.traces = folder / "traces"
+        self.app: ModuleType = importlib.import_module(self.name)
+        self.queue: TaskQueue = self.app.queue
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """This process's, without what sitq reads from it."""
+        return {name: value for name, value in os.environ.items() if not name.startswith("SITQ_")} | more
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start `sitq` in the folder, with its stderr in `log`."""
+        with (self.folder / "log").open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "sitq", *arguments],
+                cwd=self.folder,
+                env=self.environment(**environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                text=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `sitq` in the folder to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "sitq", *arguments],
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @property
+    def log(self) -> str:
+        """What the started processes said on stderr."""
+        return (self.folder / "log").read_text()
+
+    def trace(self, word: str = "started") -> list[tuple[int, float]]:
+        """Process id and time of each trace with this word."""
+        if not self.traces.exists():
+            return []
+        lines = [line.split() for line in self.traces.read_text().splitlines()]
+        return [(int(pid), float(at)) for what, pid, at in lines if what == word]
+
+    async def until(self, condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+        """Wait for something that other processes do; what the condition answers then."""
+        deadline = time.monotonic() + seconds
+        while not (answer := condition()):
+            if time.monotonic() > deadline:
+                log = self.log if (self.folder / "log").exists() else ""
+                pytest.fail(f"it did not happen within {seconds:g} s; the log is:\n{log}")
+            await asyncio.sleep(0.01)
+        return answer
+
+    async def exit_of(self, process: subprocess.Popen[str], seconds: float = 15.0) -> int:
+        """The exit code of a process that is about to end."""
+        await self.until(lambda: process.poll() is not None, seconds)
+        assert process.returncode is not None
+        return process.returncode
+
+    async def value_of(self, task_id: str, seconds: float = 15.0) -> Any:
+        """What a task returned."""
+        result = await self.queue.get_result(task_id, timeout=seconds)
+        assert result is not None, self.log
+        return self.queue.deserialize_result(result)
+
+    def clean_up(self) -> None:
+        """End what is left. Worker processes notice the end of their supervisor."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture
+async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder with an application that real processes can work for."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    here = Place(tmp_path)
+    yield here
+    here.clean_up()
+    await here.queue.close()
+    await here.app.emails.close()
+    sys.modules.pop(here.name)
