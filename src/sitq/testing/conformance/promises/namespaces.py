@@ -13,7 +13,7 @@ class NamespacePromises:
 
     async def test_a_namespace_sees_no_task_of_another(self, store: Store) -> None:
         store.needs_second_object()
-        other = await store.reopened("other-namespace")
+        other = await store.reopened("other")
         await store.place(task("a"))
         assert await other.find("a") is None
         assert await other.take() == []
@@ -23,14 +23,14 @@ class NamespacePromises:
 
     async def test_an_id_may_live_in_each_namespace(self, store: Store) -> None:
         store.needs_second_object()
-        other = await store.reopened("other-namespace")
+        other = await store.reopened("other")
         await store.place(task("a", payload=b"1"))
         assert await other.put(task("a", payload=b"2")) == [Placed("a")]
         assert ((await store.get("a")).payload, (await other.get("a")).payload) == (b"1", b"2")
 
     async def test_keys_limits_and_pauses_are_each_namespaces_own(self, store: Store) -> None:
         store.needs_second_object()
-        other = await store.reopened("other-namespace")
+        other = await store.reopened("other")
         limit = (Limit("key", slots=1),)
         await store.start(task("a", unique=Unique("key"), limits=limit))
         await store.backend.swap(PAUSE_QUEUE + "default", None, b"")
@@ -39,7 +39,7 @@ class NamespacePromises:
 
     async def test_cells_and_logs_are_each_namespaces_own(self, store: Store) -> None:
         store.needs_second_object()
-        other = await store.reopened("other-namespace")
+        other = await store.reopened("other")
         await store.backend.swap("key", None, b"")
         await store.backend.append("log", [b"x"])
         assert await other.backend.cells("") == []
@@ -47,7 +47,7 @@ class NamespacePromises:
 
     async def test_the_dead_of_one_namespace_are_no_others_to_reclaim(self, store: Store) -> None:
         store.needs_second_object()
-        other = await store.reopened("other-namespace")
+        other = await store.reopened("other")
         await store.start(task("a"), lease=1)
         await store.advance(2)
         await other.reclaim()

@@ -1,0 +1,144 @@
+"""What the model draws: few names and few instants, so that everything meets everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sitq.backends.base import PAUSE_KEY, PAUSE_NAME, PAUSE_QUEUE, Filter, Share
+from sitq.move import Cancel, Change, Delete, Lapse, Move, Note, Release, Retry, Settle
+from sitq.record import AFTER_ANY_END, AFTER_SUCCESS, DAY, TERMINAL, Fair, Failure, Limit, Progress, State, Unique
+
+QUEUES = ("a", "b")
+NAMES = ("f", "g")
+
+spans = st.sampled_from((0, 1, 5, 10, 50))
+"""Microseconds: so few that instants coincide."""
+
+jumps = st.sampled_from((1, 4, 5, 10, 50, DAY))
+
+optional_spans = st.none() | spans
+
+uniques = st.builds(
+    Unique,
+    key=st.sampled_from(("k", "l")),
+    scope=st.sampled_from(("waiting", "active", "window")),
+    window=spans,
+    clash=st.sampled_from(("keep", "refuse", "replace", "again")),
+    fields=st.sampled_from((("payload", "due"), ("payload",), ("due",))),
+)
+
+limits = st.lists(
+    st.builds(
+        Limit,
+        key=st.sampled_from(("x", "y")),
+        slots=st.sampled_from((None, None, 0, 1, 2)),
+        rate=st.sampled_from((None, None, 0, 1, 2, 3)),
+        per=st.sampled_from((1, 10, 50)),
+        burst=st.integers(1, 3),
+    ),
+    max_size=2,
+).map(tuple)
+
+fairs = st.builds(Fair, key=st.sampled_from(("p", "q", "r")), weight=st.sampled_from((0.3, 1.0, 2.0)))
+
+effects = st.sampled_from((AFTER_SUCCESS, AFTER_ANY_END, "gaaaa", "gffff", "cgggg", "agfca"))
+
+
+def rarely(strategy: st.SearchStrategy[Any], otherwise: object) -> st.SearchStrategy[Any]:
+    """A value of the strategy now and then, and usually the other one."""
+    return st.just(otherwise) | st.just(otherwise) | strategy
+
+
+fields: st.SearchStrategy[Mapping[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "queue": st.sampled_from(QUEUES),
+        "name": st.sampled_from(NAMES),
+        "payload": st.sampled_from((b"", b"1", b"\0")),
+        "priority": st.integers(-1, 1),
+        "due": spans,  # from now
+        "delay": spans,
+        "ttl": spans,
+        "deadline": spans,  # from now
+        "unique": rarely(uniques, None),
+        "limits": rarely(limits, ()),
+        "fair": rarely(fairs, None),
+        "room": rarely(st.integers(0, 4), None),
+        "python": st.sampled_from((None, None, "3.11", "3.12")),
+        "keep": st.sampled_from((0, 10, DAY)),
+        "keep_failed": st.sampled_from((0, 10, DAY)),
+        "batch": st.sampled_from((None, "batch")),
+    },
+)
+"""What a producer may say of a task; `due` and `deadline` count from now."""
+
+shares = st.lists(
+    st.builds(Share, queue=st.sampled_from(QUEUES), most=st.integers(0, 3)),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda share: share.queue,
+).map(tuple)
+
+failures = st.none() | st.builds(
+    Failure, kind=st.sampled_from(("raised", "timeout")), message=st.sampled_from(("", "boom"))
+)
+
+freezes = rarely(st.sampled_from(("x", "y")), None)
+
+words: st.SearchStrategy[Move] = st.one_of(
+    st.builds(
+        Settle,
+        id=st.just(""),
+        token=st.just(""),
+        state=st.sampled_from(TERMINAL),
+        result=st.sampled_from((None, b"r")),
+        failure=failures,
+    ),
+    st.builds(Retry, id=st.just(""), token=st.just(""), delay=spans, failure=failures, freeze=freezes),
+    st.builds(Release, id=st.just(""), token=st.just(""), delay=spans, freeze=freezes),
+    st.builds(
+        Note,
+        id=st.just(""),
+        token=st.just(""),
+        progress=st.none() | st.builds(Progress, fraction=st.sampled_from((None, 0.5))),
+        step=st.sampled_from((None, ("s", b"1"), ("s", b"2"))),
+        alone=st.booleans(),
+    ),
+    st.builds(Lapse, id=st.just(""), token=st.just("")),
+)
+"""What an attempt may say; whose it is is filled in."""
+
+orders: st.SearchStrategy[Move] = st.one_of(
+    st.builds(Cancel, id=st.just(""), reason=st.sampled_from(("", "why")), running=st.booleans()),
+    st.builds(Change, id=st.just(""), due=optional_spans, priority=st.none() | st.integers(-1, 1)),
+    st.builds(
+        Delete,
+        id=st.just(""),
+        end=st.none() | st.sampled_from(TERMINAL),
+        states=st.none() | st.lists(st.sampled_from(tuple(State)), max_size=4).map(tuple),
+    ),
+    st.builds(Settle, id=st.just(""), state=st.sampled_from(TERMINAL), failure=failures),
+)
+"""What an operator may say; the `due` of a change counts from now."""
+
+pauses = st.sampled_from(
+    (
+        *(PAUSE_QUEUE + queue for queue in QUEUES),
+        PAUSE_NAME + "f",
+        PAUSE_KEY + "x",
+        PAUSE_KEY + "p",
+    )
+)
+
+filters = st.builds(
+    Filter,
+    states=st.none() | st.lists(st.sampled_from(tuple(State)), max_size=3).map(tuple),
+    queue=st.none() | st.sampled_from(QUEUES),
+    name=st.none() | st.sampled_from(NAMES),
+    owner=st.sampled_from((None, None, "w1")),
+    batch=st.sampled_from((None, None, "batch")),
+    text=st.sampled_from((None, None, "T1", "f", "%")),
+)

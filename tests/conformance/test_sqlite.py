@@ -1,0 +1,62 @@
+import asyncio
+import contextlib
+import sqlite3
+from typing import ClassVar, Literal
+
+from sitq.backends.base import Backend
+from sitq.backends.sqlite import SQLiteBackend
+from sitq.testing.conformance import BackendConformance, Harness
+
+
+class FileHarness(Harness):
+    frozen = True
+    unit = 1.0
+    synchronous: ClassVar[Literal["FULL", "NORMAL"]] = "FULL"
+
+    async def open(self) -> Backend:
+        return await self._at("sitq")
+
+    async def reopen(self, backend: Backend, namespace: str | None = None) -> Backend:
+        return await self._at(namespace or backend.namespace)
+
+    async def _at(self, namespace: str) -> Backend:
+        backend = SQLiteBackend(
+            self.folder / "tasks.db", namespace=namespace, clock=self.clock, synchronous=self.synchronous
+        )
+        await backend.connect()
+        return backend
+
+    async def corrupt(self, backend: Backend, id: str) -> None:
+        def damage() -> None:
+            with contextlib.closing(sqlite3.connect(self.folder / "tasks.db")) as database, database:
+                # No MessagePack begins with this byte.
+                row = database.execute("UPDATE sitq_task SET body = x'c1' WHERE id = ?", (id,))
+                assert row.rowcount == 1
+
+        await asyncio.to_thread(damage)
+
+
+class NormalFileHarness(FileHarness):
+    synchronous = "NORMAL"
+
+
+class InMemoryHarness(Harness):
+    frozen = True
+    unit = 1.0
+
+    async def open(self) -> Backend:
+        backend = SQLiteBackend(":memory:", clock=self.clock)
+        await backend.connect()
+        return backend
+
+
+class TestFile(BackendConformance):
+    harness = FileHarness
+
+
+class TestFileWithoutEachSync(BackendConformance):
+    harness = NormalFileHarness
+
+
+class TestInMemory(BackendConformance):
+    harness = InMemoryHarness
