@@ -34,7 +34,6 @@ def prepare(work: Work, records: Sequence[Record]) -> None:
     ids += [edge.parent for record in records if record.edges for edge in record.edges]
     work.load_ids(ids)
     work.line_up([lane_key_of(record) for record in records])
-    work.reserve(len(records))
     load_holders(work, [record.unique.key for record in records if record.unique])
 
 

@@ -80,12 +80,14 @@ class Turns:
 class Choice:
     """What is to start, in order, and which lanes are to be held by which key.
 
-    `short` says that the candidates did not tell enough to go on.
+    `short` says that the candidates did not tell enough to go on; `contested` has the keys of which another
+    lane may come before the next candidate.
     """
 
     chosen: list[int] = field(default_factory=list[int])
     held: dict[int, str] = field(default_factory=dict[int, str])
     short: bool = False
+    contested: set[str] = field(default_factory=set[str])
 
 
 def choose(
@@ -96,6 +98,7 @@ def choose(
     n: int,
     now: int,
     frontier: list[Order],
+    contested: frozenset[str] = frozenset(),
 ) -> Choice:
     """Choose at most `n` tasks; counts them in `meters` and `turns`.
 
@@ -106,6 +109,8 @@ def choose(
         n: How many tasks.
         now: The store's clock.
         frontier: What is not among the candidates comes after these.
+        contested: Keys that hold further lanes and have capacity. Of those lanes only as many are candidates
+            as it is for, so when one of them falls back, another may come before what is next here.
     """
     choice = Choice()
     edge = min(frontier, default=None)
@@ -117,6 +122,8 @@ def choose(
         current = _order(one, turns)
         if current != order:  # its tenant has had a turn meanwhile
             heapq.heapreplace(heap, (current, at))
+            if _falls_back(one, contested, choice):
+                break
             continue
         if edge is not None and order > edge:
             choice.short = True
@@ -125,6 +132,8 @@ def choose(
         if key is not None:
             choice.held[one.lane] = key
             heapq.heappop(heap)
+            if _falls_back(one, contested, choice):
+                break
             continue
         _start(one, meters, turns, choice, now)
         if one.used < len(one.items):
@@ -135,6 +144,12 @@ def choose(
         else:
             heapq.heappop(heap)
     return choice
+
+
+def _falls_back(one: Candidate, contested: frozenset[str], choice: Choice) -> bool:
+    choice.contested = set(contested.intersection(one.keys))
+    choice.short = bool(choice.contested)
+    return choice.short
 
 
 def _order(one: Candidate, turns: Turns) -> Order:

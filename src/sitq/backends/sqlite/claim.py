@@ -25,7 +25,7 @@ OVERDUE = 10_000
 SPARE = 8
 """How many lanes more than tasks a claim looks at, since some may be over a limit."""
 
-ROUNDS = 64
+ROUNDS = 256
 """How often a claim looks at further lanes before it leaves the rest to the next one."""
 
 
@@ -128,6 +128,7 @@ class QueueClaim:
             started, more = self._round(encode(kinds).decode(), most)
             most -= started
             if not more and most > 0:
+                self.keys.seen.clear()
                 if not self.keys.reopen(most, self.turns.served):
                     break
                 self._look_again()
@@ -137,8 +138,8 @@ class QueueClaim:
         if most <= 0:
             self.keys.unfinished = True
         self.queue.served, self.queue.turn = self.turns.served, self.turns.of[None]
-        self.queue.mark = None
-        self.keys.leave_marks()
+        self.queue.mark = self.keys.leave_marks()
+        self.claim.wrote |= bool(self.keys.marked)
 
     def _look_again(self) -> None:
         for queue in look_around(self.db, self.claim.want, self.work.now).queues:
@@ -174,7 +175,18 @@ class QueueClaim:
         most_of_one = max(2, 2 * most // len(lanes) + 1)
         candidates = self._candidates(lanes, min(most_of_one, most))
         meters = self.keys.meters_of(candidates)
-        choice = choose(candidates, meters, self.turns, n=most, now=self.work.now, frontier=frontier)
+        if self.keys.reopen(most, self.turns.served):
+            return 0, True
+        choice = choose(
+            candidates,
+            meters,
+            self.turns,
+            n=most,
+            now=self.work.now,
+            frontier=frontier,
+            contested=self.keys.contested(),
+        )
+        self.keys.seen -= choice.contested
         if choice.held:
             self.keys.hold(choice.held)
         if choice.chosen:

@@ -38,6 +38,7 @@ class KeyRing:
         self.queue = queue
         self.meters: dict[str, Meter] = {}
         self.marked: set[str] = set()
+        self.seen: set[str] = set()
         self.unfinished = False
         self._dirty: set[str] = set()
 
@@ -87,16 +88,21 @@ class KeyRing:
     def reopen(self, most: int, served: int) -> bool:
         """Let lanes come back that are held by keys which have capacity; False if there are none."""
         reopened = 0
-        for key in self.marked:
+        for key in self.marked - self.seen:
             meter = self.meters[key]
             if meter.opens() > self.work.now:
                 continue
+            self.seen.add(key)
             slots = meter.limit.slots
             room = most if slots is None else min(most, slots - meter.running)
             if served:
                 self.db.run("bump_held", self.queue.id, key, served)
             reopened += self.db.run("reopen_lanes", self.queue.id, key, room).rowcount
         return reopened > 0
+
+    def contested(self) -> frozenset[str]:
+        """The keys that hold further lanes, perhaps, and have capacity."""
+        return frozenset(key for key in self.marked if self.meters[key].opens() <= self.work.now)
 
     def store(self) -> None:
         """Write what the starts of this round used."""
@@ -105,10 +111,10 @@ class KeyRing:
             self.db.run("start_keys", encode(rows).decode())
         self._dirty = set()
 
-    def leave_marks(self) -> None:
-        """Say when the lanes that are still held are to be looked at again."""
+    def leave_marks(self) -> int | None:
+        """Say when the lanes that are still held are to be looked at again; answers with the first such instant."""
         if not self.marked:
-            return
+            return None
         keys = encode(sorted(self.marked)).decode()
         holding = set(_names(self.db.one("holding", self.queue.id, keys)))
         marks = [(key, self._again(key)) for key in sorted(holding)]
@@ -117,6 +123,7 @@ class KeyRing:
         gone = sorted(self.marked - holding)
         if gone:
             self.db.run("drop_marks", self.queue.id, encode(gone).decode())
+        return min((at for _, at in marks), default=None)
 
     def _again(self, key: str) -> int:
         opens = self.meters[key].opens()

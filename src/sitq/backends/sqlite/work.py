@@ -63,7 +63,7 @@ class Work:
         self.holders: dict[str, str | None] = {}
         self.taken_keys: dict[str, str] = {}
         self._lane_of: dict[LaneKey, Lane] = {}
-        self._next = 0
+        self._last = 0
         self._waiting: dict[str, tuple[int, int]] = {}
         self._counts: dict[tuple[int, int], int] = {}
         self._tasks: dict[int, int] = {}
@@ -130,15 +130,12 @@ class Work:
         """Make the lanes that new tasks will be in."""
         self._lane_of.update(self.lanes.make(self.db, keys))
 
-    def reserve(self, tasks: int) -> None:
-        """Reserve sequences for new tasks."""
-        if tasks:
-            self._next = self.db.one("next_sequence", tasks) - tasks
-
     def next_sequence(self) -> int:
-        """The next of the reserved sequences."""
-        self._next += 1
-        return self._next
+        """A new task's sequence. They have no gaps, so a group that is refused takes none."""
+        if not self._last:
+            self._last = self.db.one("get_sequence")
+        self._last += 1
+        return self._last
 
     def place(self, row: Row, body: bytes) -> None:
         """Insert a task."""
@@ -215,8 +212,9 @@ class Work:
         self._tasks[row.lane] = self._tasks.get(row.lane, 0) - 1
         if row.stage == READY:
             self._leave(row)
-        self.rows.pop(row.sequence, None)
-        self.dirty.pop(row.sequence, None)
+        self.steps = [step for step in self.steps if step[0] != row.sequence]
+        for known in (self.rows, self.dirty, self.settled, self.histories, self.results):
+            known.pop(row.sequence, None)  # type: ignore[attr-defined]
         self.ids[row.id] = None
 
     def drop(self, sequences: Sequence[int], keys: Sequence[tuple[str, str]]) -> None:
@@ -300,6 +298,7 @@ class Work:
         if self.new:
             rows = [(*astuple(row)[:-1], self._new_history(row), body) for row, body in self.new]
             self.db.insert("insert_task", rows)
+            self.db.run("set_sequence", self._last)
             for row, _ in self.new:
                 self.dirty.pop(row.sequence, None)
             self.new = []

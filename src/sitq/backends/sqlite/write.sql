@@ -43,8 +43,11 @@ INSERT INTO sitq_lane_key (key, lane)
 SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE TRUE
 ON CONFLICT DO NOTHING
 
--- name: next_sequence
-UPDATE sitq_meta SET value = value + ?1 WHERE key = 'sequence' RETURNING value
+-- name: get_sequence
+SELECT value FROM sitq_meta WHERE key = 'sequence'
+
+-- name: set_sequence
+UPDATE sitq_meta SET value = ?1 WHERE key = 'sequence'
 
 -- name: insert_task
 INSERT INTO sitq_task (
