@@ -37,5 +37,7 @@ class SQLiteAgainstMemory(BackendModel):
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 1000 else 300)
-class TestSQLiteAgainstMemory(as_test_case(SQLiteAgainstMemory, max_examples=EXAMPLES, stateful_step_count=STEPS)):
+class TestSQLiteAgainstMemory(
+    as_test_case(SQLiteAgainstMemory, max_examples=EXAMPLES, stateful_step_count=STEPS)
+):
     pass

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     invariant,
     multiple,
@@ -91,7 +92,7 @@ class BackendModel(RuleBasedStateMachine):
     )
     def put_groups(
         self, groups: list[list[tuple[Mapping[str, Any], list[tuple[int, str]]]]], one: str, other: str
-    ) -> object:
+    ) -> MultipleResults[str]:
         """Put groups whose tasks have parents in the store, in the group, or nowhere."""
         parents = [one, other]
         batch: list[list[Record]] = []
@@ -114,21 +115,21 @@ class BackendModel(RuleBasedStateMachine):
         return self.put_batch(batch)
 
     @rule(target=tasks, said=draw.fields, parent=tasks, effect=draw.effects)
-    def put_behind(self, said: Mapping[str, Any], parent: str, effect: str) -> object:
+    def put_behind(self, said: Mapping[str, Any], parent: str, effect: str) -> MultipleResults[str]:
         """Put a task behind another one."""
         return self.put_batch([[self.record(self.fresh("t"), said, [(parent, effect)])]])
 
     @rule(target=tasks, said=st.lists(draw.fields, min_size=3, max_size=8))
-    def put_many(self, said: list[Mapping[str, Any]]) -> object:
+    def put_many(self, said: list[Mapping[str, Any]]) -> MultipleResults[str]:
         """Put tasks that have nothing to do with each other."""
         return self.put_batch([[self.record(self.fresh("t"), one)] for one in said])
 
     @rule(target=tasks, id=tasks, said=draw.fields, other=draw.fields)
-    def put_again(self, id: str, said: Mapping[str, Any], other: Mapping[str, Any]) -> object:
+    def put_again(self, id: str, said: Mapping[str, Any], other: Mapping[str, Any]) -> MultipleResults[str]:
         """Put a known id once more, beside a new one."""
         return self.put_batch([[self.record(id, said), self.record(self.fresh("t"), other)]])
 
-    def put_batch(self, batch: list[list[Record]]) -> object:
+    def put_batch(self, batch: list[list[Record]]) -> MultipleResults[str]:
         """Put, and remember what was placed."""
         placed: list[str] = []
         for group, answers in zip(batch, self.pair.put(batch), strict=True):
@@ -147,7 +148,7 @@ class BackendModel(RuleBasedStateMachine):
         return self.fresh("claim-")
 
     @rule(target=leases, want=st.integers(1, 6), lease=st.sampled_from((5, 50, LONG)))
-    def take(self, want: int, lease: int) -> object:
+    def take(self, want: int, lease: int) -> MultipleResults[Lease]:
         """Claim from both queues."""
         shares = tuple(Share(queue, want) for queue in draw.QUEUES)
         return self.claim(shares, self.fresh("claim-"), want, lease)
@@ -161,19 +162,21 @@ class BackendModel(RuleBasedStateMachine):
         python=st.sampled_from(("3.11", "3.12")),
         reclaim=st.booleans(),
     )
-    def take_again(
+    def take_again(  # noqa: PLR0917 - drawn by name
         self,
         claim: str,
         shares: tuple[Share, ...],
         limit: int,
         leave: frozenset[str],
         python: str,
-        reclaim: bool,  # noqa: FBT001 - drawn by name
-    ) -> object:
+        reclaim: bool,  # noqa: FBT001 - as above
+    ) -> MultipleResults[Lease]:
         """Claim under an id that may have been used before, and not everything."""
         return self.claim(shares, claim, limit, 10, leave=leave, python=python, reclaim=reclaim)
 
-    def claim(self, shares: tuple[Share, ...], claim: str, limit: int, lease: int, **rest: Any) -> object:
+    def claim(
+        self, shares: tuple[Share, ...], claim: str, limit: int, lease: int, **rest: Any
+    ) -> MultipleResults[Lease]:
         """Claim, and see that no limit is exceeded by it."""
         rest.setdefault("python", "3.11")
         want = Want(claim=claim, worker="w1", queues=shares, limit=limit, lease=lease, **rest)
@@ -227,11 +230,16 @@ class BackendModel(RuleBasedStateMachine):
         )
 
     @rule(target=tasks, lease=leases, word=draw.words, follow=st.lists(draw.fields, min_size=1, max_size=2))
-    def say_with_follow_ups(self, lease: Lease, word: Move, follow: list[Mapping[str, Any]]) -> object:
+    def say_with_follow_ups(
+        self, lease: Lease, word: Move, follow: list[Mapping[str, Any]]
+    ) -> MultipleResults[str]:
         """A word that brings new tasks with it."""
         if not isinstance(word, Settle | Retry | Release):
-            return multiple()
-        records = [self.record(self.fresh("t"), said, [(lease.id, "ggggg")][: n % 2]) for n, said in enumerate(follow)]
+            return multiple(*())
+        records = [
+            self.record(self.fresh("t"), said, [(lease.id, "ggggg")][: n % 2])
+            for n, said in enumerate(follow)
+        ]
         move = msgspec.structs.replace(word, id=lease.id, token=lease.token, follow=tuple(records))
         self.apply([move])
         stored = [
@@ -283,7 +291,11 @@ class BackendModel(RuleBasedStateMachine):
         """Resume something, paused or not."""
         self.pair.swap(key, None, None, self.pair.cell(key))
 
-    @rule(seen=st.sampled_from((None, b"1", b"2")), value=st.sampled_from((None, b"1", b"2")), ttl=draw.optional_spans)
+    @rule(
+        seen=st.sampled_from((None, b"1", b"2")),
+        value=st.sampled_from((None, b"1", b"2")),
+        ttl=draw.optional_spans,
+    )
     def swap(self, seen: bytes | None, value: bytes | None, ttl: int | None) -> None:
         """Compare and set a cell."""
         self.pair.swap("cell", value, ttl, seen)
@@ -349,6 +361,6 @@ def as_test_case(
         stateful_step_count=stateful_step_count,
         deadline=None,
         print_blob=True,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
     return case

@@ -69,7 +69,9 @@ class Pair:
 
         return self._runner.run(wait())
 
-    def _both(self, ask: Callable[[Backend], Awaitable[T]], comparing: Callable[[T], object] = lambda x: x) -> T:
+    def _both(
+        self, ask: Callable[[Backend], Awaitable[T]], comparing: Callable[[T], object] = lambda x: x
+    ) -> T:
         expected = self._run(ask(self.oracle))
         answer = self._run(ask(self.tested))
         assert comparing(answer) == comparing(expected)

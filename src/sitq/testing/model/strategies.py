@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from sitq.backends.base import PAUSE_KEY, PAUSE_NAME, PAUSE_QUEUE, Filter, Share
 from sitq.move import Cancel, Change, Delete, Lapse, Move, Note, Release, Retry, Settle
-from sitq.record import AFTER_ANY_END, AFTER_SUCCESS, DAY, TERMINAL, Fair, Failure, Limit, Progress, State, Unique
+from sitq.record import (
+    AFTER_ANY_END,
+    AFTER_SUCCESS,
+    DAY,
+    TERMINAL,
+    Failure,
+    Fair,
+    Limit,
+    Progress,
+    State,
+    Unique,
+)
 
 QUEUES = ("a", "b")
 NAMES = ("f", "g")

@@ -116,7 +116,7 @@ class LifecyclePromises:
         await store.place(task("the parent goes on"))
 
     async def test_a_backend_names_itself_in_messages(self, store: Store) -> None:
-        assert type(store.backend).__name__ in repr(store.backend)
+        assert " object at 0x" not in repr(store.backend)
 
     async def test_a_lease_channel_can_be_closed_twice(self, store: Store) -> None:
         await store.with_channel(lambda channel: channel.close())

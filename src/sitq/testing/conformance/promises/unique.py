@@ -124,6 +124,12 @@ class UniquePromises:
         await store.apply(Retry(id="a", token=running.token or ""))
         assert await store.put(task("b", unique=Unique("key", "waiting"))) == [Duplicate("a")]
 
+    async def test_a_task_takes_back_a_key_that_another_had_meanwhile(self, store: Store) -> None:
+        first = await store.start(task("a", unique=Unique("key", "waiting")))
+        await store.start(task("b", unique=Unique("key", "waiting")))
+        await store.apply(Retry(id="a", token=first.token or ""))
+        assert await store.put(task("c", unique=Unique("key", "waiting"))) == [Duplicate("a")]
+
     async def test_a_release_takes_a_waiting_key_back(self, store: Store) -> None:
         running = await store.start(task("a", unique=Unique("key", "waiting")))
         await store.apply(Release(id="a", token=running.token or ""))
