@@ -53,7 +53,7 @@ class Attempts:
             else:
                 value = await self._call_in_time(run, call)
         except BaseException as error:  # whatever user code raises ends its attempt and nothing else
-            if isinstance(error, GeneratorExit) and not _is_stepping(run):
+            if isinstance(error, GeneratorExit) and not is_stepping(run):
                 raise  # the coroutine is thrown away with its event loop
             return self._judge(run, call, error)
         finally:
@@ -148,9 +148,9 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def _in_thread(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
         return function(*args, **kwargs)
-    except StopIteration as error:
-        # A future cannot carry it: in Python 3.11 whoever waits for it is never woken.
-        raise RuntimeError("the function raised StopIteration") from error
+    except (StopIteration, GeneratorExit) as error:
+        # A future cannot carry them: in Python 3.11 the one wakes nobody, the other closes who waits for it.
+        raise RuntimeError(f"the function raised {type(error).__name__}") from error
 
 
 def _is_torn_down() -> bool:
@@ -159,7 +159,7 @@ def _is_torn_down() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _is_stepping(run: Run) -> bool:
+def is_stepping(run: Run) -> bool:
     """Whether it is the event loop that runs the attempt right now."""
     try:
         return asyncio.current_task() is run.task

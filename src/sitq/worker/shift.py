@@ -19,7 +19,7 @@ from sitq.policy import crash
 from sitq.policy import outcome as came_to
 from sitq.policy.decide import decide
 from sitq.record import SECOND, Record
-from sitq.worker.attempt import Attempts
+from sitq.worker.attempt import Attempts, is_stepping
 from sitq.worker.claim import Claims
 from sitq.worker.failures import Failures
 from sitq.worker.leases import LeaseKeeper
@@ -170,6 +170,10 @@ class Shift:
             outcome = came_to.HandedBack()
         except asyncio.CancelledError as error:
             outcome = self._cancelled(run, error)
+        except GeneratorExit as error:
+            if not is_stepping(run):
+                raise  # the coroutine is thrown away with its event loop
+            outcome = came_to.Raised(self._failures.of(run.record, "raised", error))
         known = self._runs.get(run.record.id) is run  # if not, it was handed back, or claimed again
         if known:
             del self._runs[run.record.id]
