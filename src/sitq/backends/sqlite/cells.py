@@ -6,6 +6,7 @@ import msgspec
 
 from sitq.backends.base import PAUSE_KEY, PAUSE_QUEUE, Cell, queue_topic
 from sitq.backends.sqlite.connection import Connection
+from sitq.backends.sqlite.keys import TENANT
 from sitq.backends.sqlite.work import Work
 
 PAUSE = "pause/"
@@ -32,7 +33,8 @@ def swap(work: Work, key: str, seen: bytes | None, value: bytes | None, ttl: int
 def _tell(work: Work, key: str) -> None:
     """A pause came or went: claims are to look again."""
     if key.startswith(PAUSE_KEY):
-        work.mark([key.removeprefix(PAUSE_KEY)])
+        name = key.removeprefix(PAUSE_KEY)
+        work.mark([name, TENANT + name])
     if key.startswith(PAUSE_QUEUE):
         work.topics.add(queue_topic(key.removeprefix(PAUSE_QUEUE)))
     else:

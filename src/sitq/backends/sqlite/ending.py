@@ -90,6 +90,11 @@ def spread(work: Work) -> None:
     if not work.ended:
         return
     ended, work.ended = work.ended, []
+    if work.db.one("edges_of_parents", encode([row.sequence for row in ended]).decode()) == "[]":
+        over = [row.sequence for row in ended if row.parents is not None]
+        if over:
+            work.db.run("delete_edges_of_children", encode(over).decode())
+        return
     children = _children(work, ended)
     parents = [row.sequence for row in ended]
     over = [row.sequence for row in ended if row.parents is not None]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MARKS = 100
 """How many keys that may have capacity again a claim looks at."""
 
+TENANT = "\x1f"
+"""Before a paused tenant's key, which may be a limit key of other figures as well; names have no such character."""
+
 _names = msgspec.json.Decoder(list[str]).decode
 _keys = msgspec.json.Decoder(tuple[str, ...]).decode
 _meters = msgspec.json.Decoder(list[tuple[str, int | None, int | None, int, int, int, int, int]]).decode
@@ -47,8 +50,8 @@ class KeyRing:
         if keys == "[]" and tenant is None:
             return ()
         named = tuple(dict.fromkeys(_keys(keys)))
-        if tenant is not None and self.pauses.key(tenant) and tenant not in named:
-            return (*named, tenant)
+        if tenant is not None and self.pauses.key(tenant):
+            return (*named, TENANT + tenant)
         return named
 
     def meters_of(self, candidates: Iterable[Candidate]) -> dict[str, Meter]:
@@ -72,7 +75,7 @@ class KeyRing:
         if not missing:
             return
         for key in missing:
-            self.meters[key] = Meter(Limit(key), paused=self.pauses.key(key))
+            self.meters[key] = Meter(Limit(key), paused=self.pauses.key(key.removeprefix(TENANT)))
         for key, slots, rate, per, burst, arrival, frozen, running in _meters(
             self.db.one("read_keys", encode(missing).decode())
         ):

@@ -6,7 +6,7 @@ that changed in a few statements more. The number of steps does not depend on th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -54,6 +54,7 @@ class Work:
         self.histories: dict[int, bytes] = {}
         self.results: dict[int, bytes] = {}
         self.new: list[tuple[Row, bytes | None]] = []
+        self.plain: list[tuple[Row, bytes | None]] = []
         self.bodies: list[tuple[int, bytes]] = []
         self.steps: list[tuple[int, str, bytes]] = []
         self.edges: list[tuple[int, int, str, int]] = []
@@ -62,7 +63,8 @@ class Work:
         self.limits: dict[str, Limit] = {}
         self.holders: dict[str, str | None] = {}
         self.taken_keys: dict[str, str] = {}
-        self._lane_of: dict[LaneKey, Lane] = {}
+        self._lane_of: Mapping[tuple[object, ...], Lane] = {}
+        self._told: set[int] = set()
         self._last = 0
         self._waiting: dict[str, tuple[int, int]] = {}
         self._counts: dict[tuple[int, int], int] = {}
@@ -113,7 +115,7 @@ class Work:
         """The lane of a row."""
         return self.lanes.get(self.db, row.lane)
 
-    def lane_of(self, key: LaneKey) -> Lane:
+    def lane_of(self, key: tuple[object, ...]) -> Lane:
         """The lane of this key, which `line_up` has been told of."""
         return self._lane_of[key]
 
@@ -128,7 +130,7 @@ class Work:
 
     def line_up(self, keys: Iterable[LaneKey]) -> None:
         """Make the lanes that new tasks will be in."""
-        self._lane_of.update(self.lanes.make(self.db, keys))
+        self._lane_of = {**self._lane_of, **self.lanes.make(self.db, keys)}
 
     def next_sequence(self) -> int:
         """A new task's sequence. They have no gaps, so a group that is refused takes none."""
@@ -137,19 +139,20 @@ class Work:
         self._last += 1
         return self._last
 
-    def place(self, row: Row, body: bytes) -> None:
-        """Insert a task."""
+    def place(self, row: Row, body: bytes, *, plain: bool = False) -> None:
+        """Insert a task; a `plain` one has nothing but the columns that every task has."""
         self.rows[row.sequence] = self.ids[row.id] = row
+        inline: bytes | None = body
         if len(body) > INLINE:
             self.bodies.append((row.sequence, body))
-            self.new.append((row, None))
-        else:
-            self.new.append((row, body))
+            inline = None
+        (self.plain if plain else self.new).append((row, inline))
         self._count(row.queue, row.stage, 1)
         self._tasks[row.lane] = self._tasks.get(row.lane, 0) + 1
         if row.stage == READY:
-            self._head(row)
-        if row.stage != BLOCKED:
+            self._best(row.lane, (-row.priority, row.sequence))
+        if row.stage != BLOCKED and row.lane not in self._told:
+            self._told.add(row.lane)
             self.tell_queue(row)
 
     def replace_body(self, row: Row, body: bytes) -> None:
@@ -295,6 +298,8 @@ class Work:
 
     def flush_new(self) -> None:
         """Write new tasks and their edges, as they are now."""
+        if self.plain:
+            self._flush_plain()
         if self.new:
             rows = [(*astuple(row)[:-1], self._new_history(row), body) for row, body in self.new]
             self.db.insert("insert_task", rows)
@@ -308,6 +313,19 @@ class Work:
         if self.edges:
             self.db.insert("insert_edge", self.edges)
             self.edges = []
+
+    def _flush_plain(self) -> None:
+        """Write tasks with few columns: most of the time of an insert goes by their number."""
+        if self.dirty:  # one of them may have changed since: that needs all columns
+            self.new += self.plain
+        else:
+            rows = [
+                (row.sequence, row.id, row.queue, row.lane, row.stage, row.priority, row.due, row.created, row.reply, body)
+                for row, body in self.plain
+            ]
+            self.db.insert("insert_plain", rows)
+            self.db.run("set_sequence", self._last)
+        self.plain = []
 
     def _flush_limits(self) -> None:
         rows = [(key, one.slots, one.rate, one.per, one.burst) for key, one in self.limits.items()]

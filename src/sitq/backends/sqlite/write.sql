@@ -56,6 +56,10 @@ INSERT INTO sitq_task (
     keep, keep_failed, stride, reply, wants, parents, unarmed, history, body
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: insert_plain
+INSERT INTO sitq_task (sequence, id, queue, lane, stage, priority, due, created, reply, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: insert_body
 INSERT INTO sitq_body (sequence, body) VALUES (?, ?)
 
