@@ -104,7 +104,9 @@ async def tour(folder: Path) -> bool:
     async with work.queue as queue:
         kinds = await enqueue_all(work, starts)
         total = sum(len(kind.ids) for kind in kinds)
-        print(f"sitq {sitq.__version__}: {total} tasks are in {folder}/tasks.db; two worker processes start.\n")
+        print(
+            f"sitq {sitq.__version__}: {total} tasks are in {folder}/tasks.db; two worker processes start.\n"
+        )
 
         began = time.monotonic()
         command = [sys.executable, "-m", "sitq", "worker", "work:queue", "--processes=2", "--concurrency=4"]

@@ -1,8 +1,8 @@
 """The supervisor: keeps worker processes alive, and frees the leases of those that die.
 
 It never imports the application: each worker process does, in a fresh interpreter. So nothing that a task
-does can harm the supervisor. A dead worker's leases are freed by the processes that have the store open: those
-which live on, and the one that takes its place.
+does can harm the supervisor. The leases of a dead worker are freed by the processes that have the store open:
+by those that live on, and by the one that takes its place.
 """
 
 from __future__ import annotations
