@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench import cell, machine
@@ -20,6 +22,7 @@ from bench.workloads import WORKLOADS
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if something could not be measured. A goal that is missed is no failure."""
     chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the cell is ended, too
     plan = Plan(
         reps=chosen.reps or (1 if chosen.quick else 3),
         quick=chosen.quick,
@@ -30,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for what, fact in facts.items():
         print(f"{what}: {fact}")
     print(flush=True)
-    rows = _measure(chosen.stores, chosen.only or list(WORKLOADS), plan)
+    rows: list[Row] = []
+    with contextlib.suppress(KeyboardInterrupt):  # what has been measured is worth seeing
+        for row in _measure(chosen.stores, chosen.only or list(WORKLOADS), plan):
+            rows.append(row)  # noqa: PERF402 - those before an interruption count
     print(table(rows))
     if chosen.json:
         data = {"facts": facts, "rows": [row.as_data() | {"verdict": verdict(row)} for row in rows]}
@@ -38,16 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(row.error for row in rows))
 
 
-def _measure(stores: Sequence[str], workloads: Sequence[str], plan: Plan) -> list[Row]:
-    rows: list[Row] = []
+def _measure(stores: Sequence[str], workloads: Sequence[str], plan: Plan) -> Iterator[Row]:
     for workload in workloads:
         for store in stores:
             begun = time.monotonic()
             found = cell.measure(store, workload, plan)
-            rows += found
+            yield from found
             failed = "".join(f": {row.error}" for row in found if row.error)
             _progress(f"{time.monotonic() - begun:6.1f} s  {workload} on {store}{failed}")
-    return rows
 
 
 def _progress(line: str) -> None:

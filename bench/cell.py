@@ -18,8 +18,8 @@ from bench.row import Row
 from bench.stores import STORES
 from bench.workloads import WORKLOADS
 
-_PATIENCE: Final = 180.0
-_PATIENCE_WHEN_NAMED: Final = 600.0
+_PATIENCE: Final = 240.0
+_PATIENCE_WHEN_NAMED: Final = 900.0
 """Seconds that a workload may take, and one that was asked for by name."""
 
 

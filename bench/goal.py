@@ -26,7 +26,7 @@ class Goal:
         sign = "≥" if self.sense == "least" else "≤"
         if self.of == "ratio":
             return f"{sign} {self.bound:.2g} of {beside}"
-        return f"{sign} {self.bound:,g} {unit}" if self.bound < 1e6 else f"{sign} {self.bound:,.0f} {unit}"
+        return f"{sign} {self.bound:,g} {unit}"
 
 
 def at_least(bound: float) -> Goal:

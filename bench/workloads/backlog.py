@@ -36,26 +36,30 @@ async def measure(store: Store, plan: Plan) -> Sequence[Row]:
     found = await _by_depth(sitq, depths)
     obstructed, _ = sides(store, plan)
     assert isinstance(obstructed, SitqSide)
-    found |= await _by_obstacle(obstructed, depths["1m"])
+    hindered = depths["1m"] if plan.named else plan.size(200_000, depths["1m"])
+    for name, rate in (await _by_obstacle(obstructed, hindered)).items():
+        found[name] = hindered, rate
+    _, short = found.pop("10k")
     return [
-        Row(f"backlog-{name}", store.name, "/s", rate, found["10k"], beside="10k", detail={"depths": depths})
-        if name != "10k"
-        else Row("backlog-10k", store.name, "/s", rate, await _raw(raw, depths["10k"]))
-        for name, rate in found.items()
+        Row("backlog-10k", store.name, f"/s at {depths['10k']:,}", short, await _raw(raw, depths["10k"])),
+        *(
+            Row(f"backlog-{name}", store.name, f"/s at {depth:,}", rate, short, beside="10k")
+            for name, (depth, rate) in found.items()
+        ),
     ]
 
 
-async def _by_depth(side: SitqSide, depths: dict[str, int]) -> dict[str, float]:
+async def _by_depth(side: SitqSide, depths: dict[str, int]) -> dict[str, tuple[int, float]]:
     """The same tasks, more and more of them."""
-    found: dict[str, float] = {}
+    found: dict[str, tuple[int, float]] = {}
     waiting = 0
     async with side:
         for name, depth in depths.items():
             await claims.put(side.backend, claims.plain(depth - waiting))
             blocks = await _blocks(side.backend)
-            found[name] = statistics.median(blocks)
+            found[name] = depth, statistics.median(blocks)
             waiting = depth - _TAKEN
-    found[f"{name}-just-loaded"] = blocks[0]
+    found[f"{name}-just-loaded"] = depth, blocks[0]
     return found
 
 

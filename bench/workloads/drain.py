@@ -12,7 +12,7 @@ from bench.stores.store import Store
 
 async def noop(store: Store, plan: Plan) -> Sequence[Row]:
     """Tasks that do nothing: what the queue itself costs."""
-    return [await _measure("drain", store, plan, body="noop", n=plan.size(30_000, 3000), batch=500)]
+    return [await _measure("drain", store, plan, body="noop", n=plan.size(20_000, 3000), batch=500)]
 
 
 async def io(store: Store, plan: Plan) -> Sequence[Row]:

@@ -16,7 +16,7 @@ _CALLERS: Final = 64
 
 async def sequential(store: Store, plan: Plan) -> Sequence[Row]:
     """One awaited call after another."""
-    n = plan.size(3000, 300)
+    n = plan.size(2000, 300)
 
     async def one_by_one(side: Side) -> None:
         for _ in range(n):
@@ -27,13 +27,13 @@ async def sequential(store: Store, plan: Plan) -> Sequence[Row]:
 
 async def bulk(store: Store, plan: Plan) -> Sequence[Row]:
     """`enqueue_many` with chunks of a thousand, two in flight."""
-    n = plan.size(50_000, 4000)
+    n = plan.size(30_000, 4000)
     return [await _measure("enqueue-bulk", store, plan, n, lambda side: side.load(n))]
 
 
 async def concurrent(store: Store, plan: Plan) -> Sequence[Row]:
     """`enqueue` from many callers in flight at once; the raw store gets what they send in one transaction."""
-    n = plan.size(20_000, 2000)
+    n = plan.size(15_000, 2000)
     return [
         await _measure("enqueue-concurrent", store, plan, n, lambda side: side.enqueue_together(n, _CALLERS))
     ]

@@ -26,7 +26,7 @@ IN_A_PROCESS_OF_ITS_OWN = {"rss-started", "rss-draining"}
 
 
 @pytest.mark.performance
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_quick_run_measures_every_workload_on_every_store(tmp_path):
     found = tmp_path / "found.json"
     run = subprocess.run(
