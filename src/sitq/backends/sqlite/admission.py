@@ -195,9 +195,9 @@ class Draft:
                 work.edges.append((parent.sequence, row.sequence, merged(effects), int(done)))
                 if done:
                     met.append((row, parent, merged(effects)))
-        for row, parent, effects in met:
+        for row, parent, letter in met:
             if row.stage == BLOCKED:
-                lift(work, row, parent.id, parent.state, effects)
+                lift(work, row, parent.id, parent.state, letter)
                 if work.ended:
                     work.flush_new()  # the group's own edges are to be found
                     spread(work)

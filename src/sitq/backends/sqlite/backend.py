@@ -31,9 +31,9 @@ from sitq.backends.sqlite.row import Read
 from sitq.backends.sqlite.work import Work
 from sitq.backends.sqlite.writer import Job
 from sitq.clock import Clock, wall_clock
-from sitq.exceptions import BackendError, ConfigurationError
+from sitq.exceptions import BackendError, ConfigurationError, ResourceExhaustionError
 from sitq.move import Move
-from sitq.record import Record, State
+from sitq.record import SECOND, Record, State
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class SQLiteBackend(Backend):
         if synchronous not in {"FULL", "NORMAL"}:
             raise ConfigurationError(f"synchronous={synchronous!r}: it is 'FULL' or 'NORMAL'")
         self.path = os.fspath(path)
-        if not isinstance(self.path, str) or not self.path or "\0" in self.path:
+        if not self.path or "\0" in self.path:
             raise ConfigurationError(f"path={path!r}: name a file, or ':memory:'")
         self.namespace = namespace
         self.synchronous: Synchronous = synchronous
@@ -87,7 +87,7 @@ class SQLiteBackend(Backend):
         self._clock = clock
         self._hub = Hub()
         self._engine: Engine | None = None
-        self._finalizer: Callable[[], object] | None = None
+        self._finalizer: weakref.finalize[..., SQLiteBackend] | None = None
         in_memory = self.path == MEMORY
         self.traits = Traits(
             durable=not in_memory,
@@ -121,7 +121,7 @@ class SQLiteBackend(Backend):
     async def shut(self) -> None:
         """Finish what was begun, end the threads and close the file."""
         engine, self._engine = self._engine, None
-        if isinstance(self._finalizer, weakref.finalize):
+        if self._finalizer is not None:
             self._finalizer.detach()
         if engine is not None:
             await asyncio.shield(asyncio.to_thread(engine.stop))
@@ -134,7 +134,15 @@ class SQLiteBackend(Backend):
         pack = admission.pack_record
         packed = [[(record, pack(record)) for record in group] for group in groups]
         rows = sum(map(len, packed))
-        return await self._write(engine, "enqueue", lambda work: admission.put(work, packed, most), rows)
+
+        def action(work: Work) -> list[list[Answer]]:
+            return admission.put(work, packed, most)
+
+        def when_full(_now: int) -> list[list[Answer]]:
+            message = f"no room is left for {self.path}: free some on its disk, nothing was stored"
+            raise ResourceExhaustionError(message, operation="enqueue")
+
+        return await self._write(engine, "enqueue", action, rows, when_full=when_full)
 
     async def take(self, want: Want) -> Taken:
         """Claim tasks: in one atomic step they become `running` with a new token and lease, `attempt` + 1."""
@@ -149,10 +157,15 @@ class SQLiteBackend(Backend):
             reads, after = claim.take(work, want)
             return reads, work.now, after
 
-        reads, now, after = await self._write(engine, "claim", action, want.limit, peek)
+        def when_full(now: int) -> tuple[list[Read], int, int | None]:
+            return [], now, now + SECOND  # what could not be settled is not to be started
+
+        reads, now, after = await self._write(engine, "claim", action, want.limit, peek, when_full=when_full)
         records, corrupt = reading.records_of(reads)
         if corrupt:
-            await self._write(engine, "claim", lambda work: reading.bury(work, want.claim, corrupt), len(corrupt))
+            await self._write(
+                engine, "claim", lambda work: reading.bury(work, want.claim, corrupt), len(corrupt)
+            )
         return Taken(records, now, after)
 
     def lease_channel(self) -> LeaseChannel:
@@ -163,7 +176,11 @@ class SQLiteBackend(Backend):
         """Carry out moves in order; each answers whether it was kept. A lost one changes nothing."""
         engine, most = self._use("apply"), self.traits.max_payload
         moves = list(moves)
-        return await self._write(engine, "apply", lambda work: changes.apply(work, moves, most), len(moves))
+
+        def action(work: Work) -> list[bool]:
+            return changes.apply(work, moves, most)
+
+        return await self._write(engine, "apply", action, len(moves), vital=True)
 
     async def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Read tasks by id; `None` for an unknown one."""
@@ -223,10 +240,13 @@ class SQLiteBackend(Backend):
         action: Callable[[Work], T],
         rows: int,
         peek: Callable[[Connection, int], T | None] | None = None,
+        *,
+        vital: bool = False,
+        when_full: Callable[[int], T] | None = None,
     ) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        engine.writer.submit(Job(operation, action, rows, _resolver(future), loop, peek))
+        engine.writer.submit(Job(operation, action, rows, _resolver(future), loop, peek, vital, when_full))
         return await future
 
     async def _read(self, operation: str, action: Callable[[Connection], T]) -> T:
@@ -274,6 +294,7 @@ def _known(url: str, options: dict[str, str]) -> dict[str, Any]:
     unknown = sorted(options.keys() - {"namespace", "synchronous"})
     if unknown:
         raise ValidationError(
-            f"{url!r} has an unknown option {unknown[0]!r}: there are namespace= and synchronous=", operation="open"
+            f"{url!r} has an unknown option {unknown[0]!r}: there are namespace= and synchronous=",
+            operation="open",
         )
     return {name: value.upper() if name == "synchronous" else value for name, value in options.items()}

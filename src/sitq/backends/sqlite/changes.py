@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sitq.backends.base import worker_topic
 from sitq.backends import rules
+from sitq.backends.base import worker_topic
 from sitq.backends.sqlite.admission import change_due, pack_record, prepare, put_group
 from sitq.backends.sqlite.ending import end, fail, kept, release, requeue, spread
 from sitq.backends.sqlite.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, STAGES, Row, history_of

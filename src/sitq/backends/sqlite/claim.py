@@ -197,11 +197,15 @@ class QueueClaim:
         return len(choice.chosen), more and bool(choice.chosen or choice.held)
 
     def _candidates(self, lanes: list[OpenLane], most: int) -> list[Candidate]:
-        found = {lane: Candidate(lane, tenant, self.keys.of(tenant, keys), []) for lane, tenant, keys, *_ in lanes}
-        for lane, tenant, _, turn, *_ in lanes:
+        found = {
+            lane: Candidate(lane, tenant, self.keys.of(tenant, keys), []) for lane, tenant, keys, *_ in lanes
+        }
+        for _, tenant, _, turn, *_ in lanes:
             if turn is not None:
                 self.turns.of.setdefault(tenant, turn)
-        for lane, priority, sequence, stride in _items(self.db.one("ready_items", encode(list(found)).decode(), most)):
+        for lane, priority, sequence, stride in _items(
+            self.db.one("ready_items", encode(list(found)).decode(), most)
+        ):
             found[lane].items.append((priority, sequence, stride))
         for candidate in found.values():
             candidate.items.sort(key=lambda item: (-item[0], item[1]))

@@ -6,7 +6,7 @@ import contextlib
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Final, Literal, TypeVar
 
 from sitq.backends.sqlite.errors import is_busy
@@ -26,7 +26,9 @@ LOG_KEPT: Final = 8 << 20
 class Connection:
     """A connection that is used by one thread at a time."""
 
-    def __init__(self, path: str, namespace: str, *, synchronous: Synchronous = "FULL", cache: int = 2048) -> None:
+    def __init__(
+        self, path: str, namespace: str, *, synchronous: Synchronous = "FULL", cache: int = 2048
+    ) -> None:
         """Open the database.
 
         Args:
@@ -50,7 +52,9 @@ class Connection:
         execute("PRAGMA page_size = 4096")
         if not memory:
             patiently(lambda: execute("PRAGMA journal_mode = WAL").fetchall())
-            execute("PRAGMA wal_autocheckpoint = 0")  # a checkpoint inside a commit would make its caller wait
+            execute(
+                "PRAGMA wal_autocheckpoint = 0"
+            )  # a checkpoint inside a commit would make its caller wait
             execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
         execute(f"PRAGMA synchronous = {synchronous}")
         execute(f"PRAGMA cache_size = -{cache}")
@@ -90,7 +94,7 @@ class Connection:
     @contextlib.contextmanager
     def writing(
         self, *, urgent: bool = False, polite: Callable[[], bool] | None = None
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, None]:
         """A write transaction: committed at the end, rolled back on an error.
 
         Args:

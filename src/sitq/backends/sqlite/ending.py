@@ -122,7 +122,12 @@ def lift(work: Work, child: Row, parent: str, state: State, effects: str) -> Non
     """Let a parent's end take effect on a blocked child."""
     effect = effects[TERMINAL.index(state)]
     if effect in "cf":
-        end(work, child, State.CANCELLED if effect == "c" else State.FAILED, rules.dependency_failure(parent, state, work.now))
+        end(
+            work,
+            child,
+            State.CANCELLED if effect == "c" else State.FAILED,
+            rules.dependency_failure(parent, state, work.now),
+        )
         return
     child.parents = (child.parents or 0) - 1
     if effect == "a":

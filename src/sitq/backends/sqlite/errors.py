@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from sitq.exceptions import BackendError, ConfigurationError, ConnectionError, ResourceExhaustionError, SitqError
+from sitq.exceptions import (
+    BackendError,
+    ConfigurationError,
+    ConnectionError,
+    ResourceExhaustionError,
+    SitqError,
+)
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 
@@ -37,21 +43,39 @@ def translated(error: Exception, path: str, operation: str) -> Exception:
 def _verdict(error: sqlite3.Error, path: str) -> tuple[type[SitqError], str]:
     match code_of(error):
         case sqlite3.SQLITE_FULL:
-            return ResourceExhaustionError, f"no room is left for {path}: free some on its disk, nothing was stored"
+            return (
+                ResourceExhaustionError,
+                f"no room is left for {path}: free some on its disk, nothing was stored",
+            )
         case sqlite3.SQLITE_NOTADB:
-            return ConfigurationError, f"{path} is not a SQLite database: name another file, or move it out of the way"
+            return (
+                ConfigurationError,
+                f"{path} is not a SQLite database: name another file, or move it out of the way",
+            )
         case sqlite3.SQLITE_CORRUPT:
-            return BackendError, f"{path} is damaged: stop its users and restore it, or save what can be read with `sqlite3 {path} .recover`"
+            return (
+                BackendError,
+                f"{path} is damaged: stop its users and restore it, or save what can be read with `sqlite3 {path} .recover`",
+            )
         case sqlite3.SQLITE_READONLY:
-            return ConnectionError, f"{path} cannot be written: check its permissions, its folder's, and the mount"
+            return (
+                ConnectionError,
+                f"{path} cannot be written: check its permissions, its folder's, and the mount",
+            )
         case sqlite3.SQLITE_CANTOPEN:
-            return ConnectionError, f"{path} cannot be opened: check that it and its folder exist and may be written"
+            return (
+                ConnectionError,
+                f"{path} cannot be opened: check that it and its folder exist and may be written",
+            )
         case sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
             return ConnectionError, f"{path} may not be used: check its permissions"
         case sqlite3.SQLITE_IOERR:
             return ConnectionError, f"the disk under {path} failed"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
-            return BackendError, f"{path} is locked by another program that keeps it for itself: end it, or its transaction"
+            return (
+                BackendError,
+                f"{path} is locked by another program that keeps it for itself: end it, or its transaction",
+            )
         case sqlite3.SQLITE_TOOBIG:
             return BackendError, f"a value is larger than SQLite takes in {path}"
         case _:

@@ -39,7 +39,9 @@ class SQLiteLeaseChannel:
             BackendError: The channel or its backend is closed, or the database failed.
         """
         if self._closed:
-            raise BackendError(f"the lease channel of {self._backend!r} is closed: open a new one", operation="renew")
+            raise BackendError(
+                f"the lease channel of {self._backend!r} is closed: open a new one", operation="renew"
+            )
         self._backend.check()
         if self._engine.reader is None:
             return self._in_writer(leases, lease)

@@ -17,7 +17,23 @@ from sitq.exceptions import ConfigurationError, ConnectionError
 MEMORY: Final = ":memory:"
 
 NETWORK: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "ncpfs", "gfs2", "beegfs"}
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "ncpfs",
+        "gfs2",
+        "beegfs",
+    }
 )
 """File systems over which SQLite's locks and its shared memory cannot be relied upon."""
 
@@ -51,7 +67,9 @@ def prepare(path: str, *, force: bool, lookup: Callable[[str], str] = mount_type
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         hint = "; `~` is not expanded: use Path.expanduser()" if path.startswith("~") else ": make it first"
-        raise ConnectionError(f"{path} cannot be opened: its folder {folder} {what}{hint}", operation="connect")
+        raise ConnectionError(
+            f"{path} cannot be opened: its folder {folder} {what}{hint}", operation="connect"
+        )
     kind = lookup(str(folder))
     if (kind in NETWORK or kind.startswith("fuse.sshfs")) and not force:
         raise ConfigurationError(
@@ -88,7 +106,7 @@ def is_ours(path: str) -> bool:
     if not hasattr(os, "geteuid"):
         return False
     try:
-        file, folder = os.stat(path), os.stat(Path(path).parent)
+        file, folder = Path(path).stat(), Path(path).parent.stat()
     except OSError:
         return False
     owners = {0, os.geteuid()}

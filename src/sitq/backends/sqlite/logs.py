@@ -26,4 +26,7 @@ def append(work: Work, topic: str, events: Sequence[bytes], most: int) -> None:
 
 def read(db: Connection, topic: str, after: int, n: int) -> list[Event]:
     """The first `n` events with numbers above `after`."""
-    return [Event(number, at, bytes.fromhex(data)) for number, at, data in _events(db.one("events", topic, after, n))]
+    return [
+        Event(number, at, bytes.fromhex(data))
+        for number, at, data in _events(db.one("events", topic, after, n))
+    ]

@@ -33,6 +33,8 @@ class Look(msgspec.Struct, array_like=True):
 
 
 _look = msgspec.json.Decoder(Look).decode
+
+
 def look_around(db: Connection, want: Want, now: int) -> Look:
     """Read what a claim must know."""
     queues = encode(list(dict.fromkeys(share.queue for share in want.queues))).decode()
@@ -64,6 +66,7 @@ def next_instant(look: Look, want: Want, now: int) -> int | None:
 
 
 def passed(instant: int | None, now: int) -> bool:
+    """Whether an instant has come."""
     return instant is not None and instant <= now
 
 
@@ -93,5 +96,3 @@ def eligible(queue: QueueLook, want: Want, pauses: Pauses) -> list[int]:
         for kind, name, python in queue.kinds
         if name not in want.leave and python in {"", want.python} and not pauses.name(name)
     ]
-
-

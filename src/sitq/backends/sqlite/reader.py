@@ -13,7 +13,12 @@ from sitq.backends.sqlite.connection import Connection, patiently
 from sitq.backends.sqlite.errors import translated
 from sitq.exceptions import BackendError
 
-Call = tuple[str, Callable[[Connection], Any], Callable[[Any, Exception | None], None], asyncio.AbstractEventLoop | None]
+Call = tuple[
+    str,
+    Callable[[Connection], Any],
+    Callable[[Any, Exception | None], None],
+    asyncio.AbstractEventLoop | None,
+]
 
 
 class Reader:

@@ -7,6 +7,7 @@ import re
 from importlib import resources
 from typing import Final
 
+_PACKAGE: Final = "sitq.backends.sqlite"
 _FILES: Final = ("read.sql", "claim.sql", "write.sql")
 _MARK: Final = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 _TABLE: Final = re.compile(r"\bsitq_(?=[a-z])")
@@ -20,7 +21,7 @@ SIZES: Final = (256, 64, 16, 4, 1)
 def _templates() -> dict[str, str]:
     found: dict[str, str] = {}
     for file in _FILES:
-        text = resources.files(__package__).joinpath(file).read_text("utf-8")
+        text = resources.files(_PACKAGE).joinpath(file).read_text("utf-8")
         parts = _MARK.split(text)[1:]
         found.update(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
     return found
@@ -39,13 +40,20 @@ def statements(namespace: str) -> dict[str, str]:
         sql = known[name] = prefixed(template, namespace)
         if name.startswith("insert_"):
             for size in SIZES:
-                known[f"{name}/{size}"] = _ROW.sub(lambda row, n=size: "VALUES " + ", ".join([row[1]] * n), sql)
+                known[f"{name}/{size}"] = _repeated(sql, size)
     return known
+
+
+def _repeated(sql: str, size: int) -> str:
+    def rows(row: re.Match[str]) -> str:
+        return "VALUES " + ", ".join([row[1]] * size)
+
+    return _ROW.sub(rows, sql)
 
 
 @functools.cache
 def migrations(namespace: str) -> tuple[str, ...]:
     """The steps from an empty file to the present schema, in order; step n leads to version n."""
-    folder = resources.files(__package__).joinpath("migrations")
+    folder = resources.files(_PACKAGE).joinpath("migrations")
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
     return tuple(prefixed(folder.joinpath(name).read_text("utf-8"), namespace) for name in names)

@@ -58,7 +58,9 @@ class Inotify:
 class Watch:
     """A thread that looks for foreign commits while somebody listens."""
 
-    def __init__(self, log: str, foreign: Callable[[], bool], tell: Callable[[], None], quiet: Callable[[], bool]) -> None:
+    def __init__(
+        self, log: str, foreign: Callable[[], bool], tell: Callable[[], None], quiet: Callable[[], bool]
+    ) -> None:
         """Start the thread.
 
         Args:
@@ -71,7 +73,9 @@ class Watch:
         self._tell = tell
         self._quiet = quiet
         self._closed = False
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        self._wake_reader, self._wake_writer = (
+            os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        )
         try:
             self._inotify: Inotify | None = Inotify(log)
         except OSError:

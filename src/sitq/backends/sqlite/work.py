@@ -6,7 +6,7 @@ that changed in a few statements more. The number of steps does not depend on th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -63,7 +63,7 @@ class Work:
         self.limits: dict[str, Limit] = {}
         self.holders: dict[str, str | None] = {}
         self.taken_keys: dict[str, str] = {}
-        self._lane_of: Mapping[tuple[object, ...], Lane] = {}
+        self._lane_of: dict[tuple[object, ...], Lane] = {}
         self._told: set[int] = set()
         self._last = 0
         self._waiting: dict[str, tuple[int, int]] = {}
@@ -130,7 +130,8 @@ class Work:
 
     def line_up(self, keys: Iterable[LaneKey]) -> None:
         """Make the lanes that new tasks will be in."""
-        self._lane_of = {**self._lane_of, **self.lanes.make(self.db, keys)}
+        for key, lane in self.lanes.make(self.db, keys).items():
+            self._lane_of[key] = lane
 
     def next_sequence(self) -> int:
         """A new task's sequence. They have no gaps, so a group that is refused takes none."""
@@ -216,8 +217,11 @@ class Work:
         if row.stage == READY:
             self._leave(row)
         self.steps = [step for step in self.steps if step[0] != row.sequence]
-        for known in (self.rows, self.dirty, self.settled, self.histories, self.results):
-            known.pop(row.sequence, None)  # type: ignore[attr-defined]
+        for rows in (self.rows, self.dirty):
+            rows.pop(row.sequence, None)
+        for blobs in (self.histories, self.results):
+            blobs.pop(row.sequence, None)
+        self.settled.pop(row.sequence, None)
         self.ids[row.id] = None
 
     def drop(self, sequences: Sequence[int], keys: Sequence[tuple[str, str]]) -> None:
@@ -320,7 +324,18 @@ class Work:
             self.new += self.plain
         else:
             rows = [
-                (row.sequence, row.id, row.queue, row.lane, row.stage, row.priority, row.due, row.created, row.reply, body)
+                (
+                    row.sequence,
+                    row.id,
+                    row.queue,
+                    row.lane,
+                    row.stage,
+                    row.priority,
+                    row.due,
+                    row.created,
+                    row.reply,
+                    body,
+                )
                 for row, body in self.plain
             ]
             self.db.insert("insert_plain", rows)
@@ -345,7 +360,8 @@ class Work:
             if result is not None:
                 self.results[one] = result
         if self.settled:
-            rows, blob = [], bytearray(b"\0")  # of an empty blob, substr makes NULL
+            rows: list[tuple[int, int, int | None, int | None, int | None]] = []
+            blob = bytearray(b"\0")  # of an empty blob, substr makes NULL
             for one, result in self.settled.items():
                 row = self.rows[one]
                 if result is None:
@@ -363,7 +379,8 @@ class Work:
 
     def _flush_blobs(self, name: str, values: dict[int, bytes]) -> None:
         if values:
-            rows, blob = [], bytearray(b"\0")  # of an empty blob, substr makes NULL
+            rows: list[tuple[int, int, int]] = []
+            blob = bytearray(b"\0")
             for one, value in values.items():
                 rows.append((one, len(blob) + 1, len(value)))
                 blob += value
@@ -372,7 +389,9 @@ class Work:
 
     def flush_lanes(self) -> None:
         """Write what is known of the lanes whose tasks have changed."""
-        raised = {lane: (0, -best[0], best[1]) for lane, best in self._heads.items()}
+        raised: dict[int, tuple[int, int | None, int | None]] = {
+            lane: (0, -best[0], best[1]) for lane, best in self._heads.items()
+        }
         for lane, more in self._tasks.items():
             _, priority, sequence = raised.get(lane, (0, None, None))
             raised[lane] = more, priority, sequence

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,8 +15,9 @@ from typing import Any, Final
 from sitq.backends.hints import Hub
 from sitq.backends.sqlite.checkpoint import checkpoint
 from sitq.backends.sqlite.connection import Connection
-from sitq.backends.sqlite.errors import translated
+from sitq.backends.sqlite.errors import is_full, translated
 from sitq.backends.sqlite.lanes import Lanes, StaleLaneError
+from sitq.backends.sqlite.schema import BALLAST
 from sitq.backends.sqlite.work import Work
 from sitq.clock import Clock
 from sitq.exceptions import BackendError
@@ -22,12 +25,16 @@ from sitq.exceptions import BackendError
 MOST: Final = 2000
 """About how many rows one transaction writes; others, renewals above all, wait for as long as it lasts."""
 
+RETRY: Final = 1.0
+"""Seconds between two looks whether a full disk has room again."""
+
 
 @dataclass(slots=True)
 class Job:
     """Something to do in a transaction, and who is told what came of it.
 
-    `peek` may answer without a transaction; it returns None if one is needed.
+    `peek` may answer without a transaction; it returns None if one is needed. On a full disk a `vital` job may
+    use the reserve, and `when_full`, if there is one, answers instead of trying.
     """
 
     operation: str
@@ -36,7 +43,8 @@ class Job:
     answer: Callable[[Any, Exception | None], None]
     loop: asyncio.AbstractEventLoop | None = None
     peek: Callable[[Connection, int], Any] | None = None
-    after: Callable[[], None] | None = None
+    vital: bool = False
+    when_full: Callable[[int], Any] | None = None
 
 
 class Writer:
@@ -54,6 +62,7 @@ class Writer:
         self._turn = threading.Lock()
         self._asked = False
         self._version = -1
+        self._full_since = 0.0
         self._left: Job | None = None
         self._closed = False
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -124,6 +133,8 @@ class Writer:
                 self.restart_log = False
                 checkpoint(self.db, "RESTART")
             rest = self._peek(batch, outcomes)
+            if self._full_since and rest:
+                rest = self._without_room(rest, outcomes)
             if rest:
                 try:
                     done, topics = self._commit(rest)
@@ -153,7 +164,7 @@ class Writer:
                 return False
         try:
             self._asked = False
-            (version,) = self.db.raw.execute("PRAGMA data_version").fetchone()
+            version: int = self.db.raw.execute("PRAGMA data_version").fetchone()[0]
         finally:
             self._turn.release()
         known, self._version = self._version, version
@@ -185,16 +196,57 @@ class Writer:
         return outcomes, topics
 
     def _alone(self, job: Job) -> tuple[list[tuple[Job, Any, Exception | None]], set[str]]:
+        error: Exception = BackendError(f"the lanes of {self.path} change too fast", operation=job.operation)
         for _ in range(3):
             try:
                 return self._commit([job])
             except StaleLaneError:
                 self.lanes.forget()
-            except Exception as error:  # noqa: BLE001 - it belongs to the caller
+            except Exception as raised:  # noqa: BLE001 - it belongs to the caller
                 self.lanes.forget()
-                return [(job, None, translated(error, self.path, job.operation))], set()
-        error = BackendError(f"the lanes of {self.path} change too fast", operation=job.operation)
-        return [(job, None, error)], set()
+                error = raised
+                if not is_full(raised):
+                    break
+                self._full_since = time.monotonic()
+                if not job.vital or not self._use_reserve():
+                    break
+        return [(job, None, translated(error, self.path, job.operation))], set()
+
+    # -- without room on the disk ----------------------------------------------------------------------------
+
+    def _without_room(self, jobs: list[Job], outcomes: list[tuple[Job, Any, Exception | None]]) -> list[Job]:
+        """Claims stop and nothing new is taken in until the reserve is there again; what runs can be settled."""
+        if time.monotonic() - self._full_since > RETRY and self._restore_reserve():
+            return jobs
+        rest: list[Job] = []
+        for job in jobs:
+            if job.when_full is None:
+                rest.append(job)
+                continue
+            try:
+                outcomes.append((job, job.when_full(self.clock()), None))
+            except BackendError as error:
+                outcomes.append((job, None, error))
+        return rest
+
+    def _use_reserve(self) -> bool:
+        """Give up the ballast; False if it is gone."""
+        try:
+            with self.db.writing():
+                return self.db.run("drop_ballast").rowcount > 0
+        except sqlite3.Error:
+            return False
+
+    def _restore_reserve(self) -> bool:
+        try:
+            with self.db.writing():
+                if not self.db.one("has_ballast"):
+                    self.db.run("load_ballast", BALLAST)
+        except sqlite3.Error:
+            self._full_since = time.monotonic()
+            return False
+        self._full_since = 0.0
+        return True
 
 
 def _tell(outcomes: list[tuple[Job, Any, Exception | None]]) -> None:
