@@ -78,7 +78,7 @@ class SyncTaskQueue:
             raise TaskExecutionError(
                 f"task {task_id} ended as {result.status}: {result.error or 'no reason given'}",
                 error_type=result.error_type or result.status,
-                error_message=result.error,
+                error_message=(result.error or "").removeprefix(f"{result.error_type}: "),
                 traceback=result.traceback,
                 task_id=task_id,
                 operation="get_result",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -64,14 +63,17 @@ def _opener(scheme: str) -> Opener:
     if scheme in _OWN:
         module, _, name = _OWN[scheme].partition(":")
         return cast("Opener", getattr(importlib.import_module(module), name))
-    for entry in entry_points(group=GROUP, name=scheme):
+    # Imported here, since it takes longer than all the rest of a start.
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    others = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if scheme in others:
         try:
-            return cast("Opener", entry.load())
+            return cast("Opener", others[scheme].load())
         except (ImportError, AttributeError) as error:
-            raise ConfigurationError(
-                f"the store for {scheme}:// cannot be loaded: {error}", operation="open"
-            ) from error
-    known = sorted({*_OWN, *(entry.name for entry in entry_points(group=GROUP))})
+            message = f"the store for {scheme}:// cannot be loaded: {error}"
+            raise ConfigurationError(message, operation="open") from error
+    known = sorted({*_OWN, *others})
     near = difflib.get_close_matches(scheme, known, n=1)
     hint = f"did you mean {near[0]}://?" if near else f"there are {', '.join(f'{each}://' for each in known)}"
     raise ConfigurationError(f"no store is known for {scheme}://; {hint}", operation="open")
