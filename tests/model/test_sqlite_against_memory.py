@@ -36,7 +36,8 @@ class SQLiteAgainstMemory(BackendModel):
     harness = FileHarness
 
 
-@pytest.mark.timeout(0 if EXAMPLES > 1000 else 300)
+# Finding the shortest sequence of steps takes Hypothesis up to five minutes.
+@pytest.mark.timeout(0 if EXAMPLES > 1000 else 600)
 class TestSQLiteAgainstMemory(
     as_test_case(SQLiteAgainstMemory, max_examples=EXAMPLES, stateful_step_count=STEPS)
 ):

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     Bundle,
     MultipleResults,
     RuleBasedStateMachine,
+    initialize,
     invariant,
     multiple,
     precondition,
@@ -42,7 +43,6 @@ class BackendModel(RuleBasedStateMachine):
 
     tasks: Bundle[str] = Bundle("tasks")
     leases: Bundle[Lease] = Bundle("leases")
-    claims: Bundle[str] = Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,9 +119,18 @@ class BackendModel(RuleBasedStateMachine):
         """Put a task behind another one."""
         return self.put_batch([[self.record(self.fresh("t"), said, [(parent, effect)])]])
 
+    @initialize(target=tasks, said=st.lists(draw.fields, min_size=3, max_size=8))
+    def begin(self, said: list[Mapping[str, Any]]) -> MultipleResults[str]:
+        """Begin with some tasks."""
+        return self.put_many(said)
+
     @rule(target=tasks, said=st.lists(draw.fields, min_size=3, max_size=8))
-    def put_many(self, said: list[Mapping[str, Any]]) -> MultipleResults[str]:
+    def put_more(self, said: list[Mapping[str, Any]]) -> MultipleResults[str]:
         """Put tasks that have nothing to do with each other."""
+        return self.put_many(said)
+
+    def put_many(self, said: list[Mapping[str, Any]]) -> MultipleResults[str]:
+        """Put tasks, each a group of its own."""
         return self.put_batch([[self.record(self.fresh("t"), one)] for one in said])
 
     @rule(target=tasks, id=tasks, said=draw.fields, other=draw.fields)
@@ -142,20 +151,22 @@ class BackendModel(RuleBasedStateMachine):
 
     # -- claiming ------------------------------------------------------------------------------------------
 
-    @rule(target=claims)
-    def new_claim(self) -> str:
-        """The id of a claim that may be repeated later."""
-        return self.fresh("claim-")
-
     @rule(target=leases, want=st.integers(1, 6), lease=st.sampled_from((5, 50, LONG)))
     def take(self, want: int, lease: int) -> MultipleResults[Lease]:
         """Claim from both queues."""
         shares = tuple(Share(queue, want) for queue in draw.QUEUES)
         return self.claim(shares, self.fresh("claim-"), want, lease)
 
+    @rule(target=leases, passed=st.sampled_from((5, 50)))
+    def take_over(self, passed: int) -> MultipleResults[Lease]:
+        """Let leases run out, and claim what they held."""
+        self.pair.clock.advance(passed)
+        shares = tuple(Share(queue, 6) for queue in draw.QUEUES)
+        return self.claim(shares, self.fresh("claim-"), 6, passed)
+
     @rule(
         target=leases,
-        claim=claims,
+        claim=st.sampled_from(("repeated-1", "repeated-2")),
         shares=draw.shares,
         limit=st.integers(0, 5),
         leave=st.sampled_from((frozenset[str](), frozenset({"f"}))),
@@ -281,30 +292,22 @@ class BackendModel(RuleBasedStateMachine):
         """Do upkeep."""
         self.pair.tend(budget)
 
-    @rule(key=draw.pauses, ttl=draw.optional_spans)
-    def pause(self, key: str, ttl: int | None) -> None:
-        """Pause something, or something that is paused for another time."""
-        self.pair.swap(key, b"", ttl, self.pair.cell(key))
-
-    @rule(key=draw.pauses)
-    def resume(self, key: str) -> None:
-        """Resume something, paused or not."""
-        self.pair.swap(key, None, None, self.pair.cell(key))
+    @rule(key=draw.pauses, value=st.sampled_from((None, b"", None)), ttl=st.sampled_from((5, 10, None)))
+    def pause(self, key: str, value: bytes | None, ttl: int | None) -> None:
+        """Pause something, or resume it, whether or not it is paused."""
+        self.pair.swap(key, value, ttl, self.pair.cell(key))
 
     @rule(
         seen=st.sampled_from((None, b"1", b"2")),
         value=st.sampled_from((None, b"1", b"2")),
         ttl=draw.optional_spans,
+        most=st.integers(1, 5),
     )
-    def swap(self, seen: bytes | None, value: bytes | None, ttl: int | None) -> None:
-        """Compare and set a cell."""
+    def note_down(self, seen: bytes | None, value: bytes | None, ttl: int | None, most: int) -> None:
+        """Compare and set a cell, and add to a log."""
         self.pair.swap("cell", value, ttl, seen)
         self.pair.cell("cell")
-
-    @rule(events=st.lists(st.sampled_from((b"", b"e")), max_size=3), most=st.integers(1, 5))
-    def append(self, events: list[bytes], most: int) -> None:
-        """Add to a log."""
-        self.pair.append("log", events, most)
+        self.pair.append("log", [b"", b"e", b"f"][:most], most)
 
     @rule(where=draw.filters, n=st.sampled_from((1, 3, 100)))
     def scan(self, where: Filter, n: int) -> None:
