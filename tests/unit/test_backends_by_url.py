@@ -85,7 +85,7 @@ def test_a_third_party_store_registers_by_entry_point(monkeypatch):
         assert group == GROUP
         return [Entry(lambda: from_url)] if name in {None, "third"} else []
 
-    monkeypatch.setattr("sitq.backends.entry_points", find)
+    monkeypatch.setattr("importlib.metadata.entry_points", find)
     assert open_backend("third://x").namespace == "third"
     with pytest.raises(ConfigurationError, match="did you mean third"):
         open_backend("thirds://x")
@@ -95,6 +95,6 @@ def test_a_third_party_store_that_cannot_be_loaded_says_why(monkeypatch):
     def load():
         raise ModuleNotFoundError("No module named 'itsdriver'")
 
-    monkeypatch.setattr("sitq.backends.entry_points", lambda **_: [Entry(load)])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: [Entry(load)])
     with pytest.raises(ConfigurationError, match=r"third://.*itsdriver"):
         open_backend("third://x")
