@@ -87,7 +87,9 @@ async def test_a_listener_is_woken_by_another_process(tmp_path):
         assert await waiter
         _, err = await asyncio.to_thread(process.communicate, timeout=30)
         assert process.returncode == 0, err
-        want = Want(claim="c", worker="w", queues=(Share("default", 1),), limit=1, lease=1_000_000, python="3.11")
+        want = Want(
+            claim="c", worker="w", queues=(Share("default", 1),), limit=1, lease=1_000_000, python="3.11"
+        )
         deadline = time.monotonic() + 10
         while not (taken := await backend.take(want)).records and time.monotonic() < deadline:
             await listener.wait(1)

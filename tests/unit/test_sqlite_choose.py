@@ -5,7 +5,9 @@ NOW = 1_000_000_000
 
 
 def lane(number, *items, tenant=None, keys=(), more=False):
-    return Candidate(number, tenant, tuple(keys), [(priority, sequence, None) for priority, sequence in items], more)
+    return Candidate(
+        number, tenant, tuple(keys), [(priority, sequence, None) for priority, sequence in items], more
+    )
 
 
 def pick(*lanes, n=10, meters=None, turns=None, frontier=(), contested=frozenset()):
@@ -26,7 +28,9 @@ def test_lanes_merge_by_priority_then_sequence():
 
 def test_tenants_take_turns():
     turns = Turns()
-    chosen = pick(lane(1, (9, 1), (9, 2), tenant="a"), lane(2, (0, 3), (0, 4), tenant="b"), turns=turns).chosen
+    chosen = pick(
+        lane(1, (9, 1), (9, 2), tenant="a"), lane(2, (0, 3), (0, 4), tenant="b"), turns=turns
+    ).chosen
     assert chosen == [1, 3, 2, 4]
     assert turns.of == {"a": 2_000_000, "b": 2_000_000}
 

@@ -1,3 +1,4 @@
+import asyncio
 import os
 import sqlite3
 import sys
@@ -15,7 +16,12 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
 def want(claim, limit=10):
     return Want(
-        claim=claim, worker="w", queues=(Share("default", limit),), limit=limit, lease=10_000_000, python="3.11"
+        claim=claim,
+        worker="w",
+        queues=(Share("default", limit),),
+        limit=limit,
+        lease=10_000_000,
+        python="3.11",
     )
 
 
@@ -64,7 +70,7 @@ async def test_a_network_mount_is_refused_unless_forced(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match="nfs4"):
         location.prepare(path, force=False, lookup=lambda _: "nfs4")
     location.prepare(path, force=True, lookup=lambda _: "nfs4")
-    assert os.path.exists(path)
+    assert (tmp_path / "t.db").exists()
 
 
 def test_the_mount_of_a_path_is_the_innermost_one():
@@ -144,7 +150,8 @@ async def test_a_full_disk_refuses_tasks_stops_claims_and_lets_running_ones_be_s
                 await backend.put(tasks(20, f"u{number}-", 1000))
         assert (await backend.take(want("d"))).records == []
         moves = [
-            Settle(id=record.id, token="c", state=State.COMPLETED, result=b"y" * 1000) for record in taken.records
+            Settle(id=record.id, token="c", state=State.COMPLETED, result=b"y" * 1000)
+            for record in taken.records
         ]
         assert all(await backend.apply(moves))
         with pytest.raises(ResourceExhaustionError):
@@ -170,8 +177,6 @@ async def test_a_corrupt_record_is_put_aside_and_the_others_are_returned(tmp_pat
 
 
 async def test_a_job_that_fails_does_not_hurt_the_others_of_its_transaction(tmp_path):
-    import asyncio
-
     async with SQLiteBackend(tmp_path / "t.db") as backend:
         broken = Record(id="broken", name="work")
         broken.id = "\ud800"

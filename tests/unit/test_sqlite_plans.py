@@ -58,4 +58,7 @@ def test_a_hot_statement_scans_no_table_and_sorts_nothing_big(db, name):
 
 def _is_bounded(step):
     """A scan of what was passed in, of a bounded subquery, or for the first row of an index."""
-    return any(word in step for word in ("VIRTUAL TABLE", "CONSTANT ROW", "SUBQUERY", "SCAN (", "SCAN j", "sitq_task_lease"))
+    return any(
+        word in step
+        for word in ("VIRTUAL TABLE", "CONSTANT ROW", "SUBQUERY", "SCAN (", "SCAN j", "sitq_task_lease")
+    )

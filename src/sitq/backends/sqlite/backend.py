@@ -43,8 +43,8 @@ _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 class SQLiteBackend(Backend):
     """Tasks in one SQLite file, shared by any number of processes on one host.
 
-    Writes of all event loops and threads that use the object are committed together by one thread. An operation
-    that is cancelled may still take effect; it never leaves a transaction open.
+    Writes of all event loops and threads that use the object are committed together by one thread. An
+    operation that is cancelled may still take effect; it never leaves a transaction open.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SQLiteBackend(Backend):
         super().__init__()
         if not _NAMESPACE.fullmatch(namespace):
             raise ConfigurationError(
-                f"namespace {namespace!r} cannot prefix a table: use up to 41 of a-z, 0-9 and _, no digit first"
+                f"namespace {namespace!r} cannot prefix a table: use 1 to 41 of a-z, 0-9, _, no digit first"
             )
         if synchronous not in {"FULL", "NORMAL"}:
             raise ConfigurationError(f"synchronous={synchronous!r}: it is 'FULL' or 'NORMAL'")

@@ -10,6 +10,8 @@ from sitq.backends.sqlite.keys import TENANT
 from sitq.backends.sqlite.work import Work
 
 PAUSE = "pause/"
+SURROGATES = 0xD800
+BEHIND_SURROGATES = 0xE000
 _cells = msgspec.json.Decoder(list[tuple[str, str, int | None]]).decode
 _names = msgspec.json.Decoder(list[str]).decode
 
@@ -52,5 +54,5 @@ def _after(prefix: str) -> str | None:
     head = prefix.rstrip(chr(0x10FFFF))
     if not head:
         return None
-    last = ord(head[-1]) + 1
-    return head[:-1] + chr(0xE000 if last == 0xD800 else last)  # no surrogates
+    following = ord(head[-1]) + 1
+    return head[:-1] + chr(BEHIND_SURROGATES if following == SURROGATES else following)

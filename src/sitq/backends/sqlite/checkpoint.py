@@ -21,8 +21,8 @@ TOO_LONG: Final = 8000
 class Checkpointer:
     """A thread that checkpoints after so many pages were written, on a connection of its own.
 
-    While others go on writing, such a checkpoint never catches up with them, and the log grows. When it has become
-    long, the writer is asked to do the small rest between two transactions: then the log starts anew.
+    While others go on writing, such a checkpoint never catches up with them, and the log grows. When it has
+    become long, the writer is asked to do the small rest between two transactions: then the log starts anew.
     """
 
     def __init__(self, connect: Callable[[], Connection], restart: Callable[[], None]) -> None:
@@ -31,7 +31,7 @@ class Checkpointer:
         self._pages = 0
         self._waits = False
         self._thread: threading.Thread | None = None
-        self._inbox: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def wrote(self, rows: int) -> None:
         """A transaction that changed so many rows was committed. Called by the writer's thread."""
@@ -43,13 +43,13 @@ class Checkpointer:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="sitq-sqlite-checkpoint", daemon=True)
             self._thread.start()
-        self._inbox.put(True)
+        self._inbox.put("checkpoint")
 
     def stop(self, timeout: float | None = 5) -> None:
         """End the thread. Idempotent."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._inbox.put(False)
+            self._inbox.put(None)
             if threading.current_thread() is not thread:
                 thread.join(timeout)
 

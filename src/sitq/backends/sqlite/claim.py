@@ -19,8 +19,8 @@ from sitq.backends.sqlite.work import Work
 UPKEEP = 1000
 """How many tasks a claim brings up to date in each way before it starts others."""
 
-OVERDUE = 10_000
-"""How many tasks past their last start a claim ends in one queue before it gives up for now."""
+EXPIRIES = 10
+"""How often a claim ends tasks past their last start before it leaves the rest to the next one."""
 
 SPARE = 8
 """How many lanes more than tasks a claim looks at, since some may be over a limit."""
@@ -47,14 +47,15 @@ def take(work: Work, want: Want) -> tuple[list[Read], int | None]:
         reclaim(work, _sequences(work.db.one("lapsed", work.now, UPKEEP)))
         work.flush()
         look = look_around(work.db, want, work.now)
-    if _bring_up_to_date(work, look):
-        work.flush()
+    for _ in range(EXPIRIES):  # the end of one may make another one due that is late already
+        if not _bring_up_to_date(work, look):
+            break
         look = look_around(work.db, want, work.now)
     if any(passed(queue.overdue, work.now) for queue in look.queues):
         return [], work.now  # so many that the next claim must go on with it before it can start anything
     claim = Claim(work, want, look)
     reads = claim.run()
-    if len(reads) >= want.limit:
+    if len(reads) >= want.limit or claim.unfinished:
         return reads, work.now
     return reads, next_instant(look_around(work.db, want, work.now) if claim.wrote else look, want, work.now)
 
@@ -62,15 +63,13 @@ def take(work: Work, want: Want) -> tuple[list[Read], int | None]:
 def _bring_up_to_date(work: Work, look: Look) -> bool:
     now, done = work.now, False
     for queue in look.queues:
-        for _ in range(OVERDUE // UPKEEP if passed(queue.overdue, now) else 0):
-            expired = expire(work, _sequences(work.db.one("overdue", queue.id, now, UPKEEP)))
-            work.flush()
+        if passed(queue.overdue, now):
+            expire(work, _sequences(work.db.one("overdue", queue.id, now, UPKEEP)))
             done = True
-            if expired < UPKEEP:
-                break
         if passed(queue.due, now):
             promote(work, queue.id)
             done = True
+    work.flush()
     return done
 
 
@@ -84,6 +83,7 @@ class Claim:
         self.queues = {queue.name: queue for queue in look.queues}
         self.reads: list[Read] = []
         self.wrote = False
+        self.unfinished = False
 
     def run(self) -> list[Read]:
         """Fill the shares in order, then give what is left to the queues in order again."""
@@ -134,12 +134,13 @@ class QueueClaim:
                 self._look_again()
                 kinds = eligible(self.queue, self.claim.want, self.claim.pauses)
         else:
-            self.keys.unfinished = True
+            self.keys.unfinished = self.claim.unfinished = True
         if most <= 0:
             self.keys.unfinished = True
         self.queue.served, self.queue.turn = self.turns.served, self.turns.of[None]
-        self.queue.mark = self.keys.leave_marks()
-        self.claim.wrote |= bool(self.keys.marked)
+        if self.keys.marked:
+            self.queue.mark = self.keys.leave_marks()
+            self.claim.wrote = True
 
     def _look_again(self) -> None:
         for queue in look_around(self.db, self.claim.want, self.work.now).queues:

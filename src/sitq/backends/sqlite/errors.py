@@ -55,7 +55,7 @@ def _verdict(error: sqlite3.Error, path: str) -> tuple[type[SitqError], str]:
         case sqlite3.SQLITE_CORRUPT:
             return (
                 BackendError,
-                f"{path} is damaged: stop its users and restore it, or save what can be read with `sqlite3 {path} .recover`",
+                f"{path} is damaged: restore it, or save what can be read with `sqlite3 {path} .recover`",
             )
         case sqlite3.SQLITE_READONLY:
             return (

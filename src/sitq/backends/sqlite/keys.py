@@ -1,8 +1,9 @@
 """Limit keys in a claim: what they allow, which lanes they hold, and when those are to be looked at again.
 
-A lane that is over a limit is held by the key: it leaves the open lanes, however many tasks wait in it, and comes
-back when the key may have capacity. A mark says from when on that may be; every queue with lanes held by a key
-has one for it. Of the lanes that a key holds, only as many come back as it has capacity for, the best ones.
+A lane that is over a limit is held by the key: it leaves the open lanes, however many tasks wait in it, and
+comes back when the key may have capacity. A mark says from when on that may be; every queue with lanes held by
+a key has one for it. Of the lanes that a key holds, only as many come back as it has capacity for, the best
+ones.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MARKS = 100
 """How many keys that may have capacity again a claim looks at."""
 
 TENANT = "\x1f"
-"""Before a paused tenant's key, which may be a limit key of other figures as well; names have no such character."""
+"""Before a paused tenant's key, which may be a limit key as well; names have no such character."""
 
 _names = msgspec.json.Decoder(list[str]).decode
 _keys = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -115,7 +116,7 @@ class KeyRing:
         self._dirty = set()
 
     def leave_marks(self) -> int | None:
-        """Say when the lanes that are still held are to be looked at again; answers with the first such instant."""
+        """Say when the lanes still held are to be looked at again; answers with the first such instant."""
         if not self.marked:
             return None
         keys = encode(sorted(self.marked)).decode()
@@ -132,5 +133,5 @@ class KeyRing:
         opens = self.meters[key].opens()
         if opens > self.work.now:
             return opens
-        # What is still held and could start is of functions that this worker leaves, and the best of it is open.
+        # What is held and could start is of functions that this worker leaves, and the best of it is open.
         return 0 if self.unfinished else NEVER

@@ -73,8 +73,8 @@ def prepare(path: str, *, force: bool, lookup: Callable[[str], str] = mount_type
     kind = lookup(str(folder))
     if (kind in NETWORK or kind.startswith("fuse.sshfs")) and not force:
         raise ConfigurationError(
-            f"{path} lies on a network mount ({kind}), where SQLite's locks do not hold between hosts: use a local "
-            "disk or a server, or pass force=True if one host alone uses it",
+            f"{path} lies on a network mount ({kind}), where SQLite's locks do not hold between hosts: use a "
+            "local disk or a server, or pass force=True if one host alone uses it",
             operation="connect",
         )
     if place.is_dir():
@@ -85,7 +85,7 @@ def prepare(path: str, *, force: bool, lookup: Callable[[str], str] = mount_type
             raise ConnectionError(f"{path} cannot be {what}: check its permissions", operation="connect")
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise ConnectionError(
-            f"the folder {folder} cannot be written, and SQLite needs its log beside {path}: check its permissions",
+            f"the folder {folder} cannot be written, and SQLite needs its log there: check its permissions",
             operation="connect",
         )
 

@@ -23,8 +23,8 @@ def migrate(db: Connection, namespace: str, path: str) -> None:
         known = migrations(namespace)
         if version > len(known):
             raise ConfigurationError(
-                f"the tables of namespace {namespace!r} in {path} are of version {version}, and this sitq knows "
-                f"{len(known)}: upgrade sitq, or use another file or namespace",
+                f"the tables of namespace {namespace!r} in {path} are of version {version}, and this sitq "
+                f"knows {len(known)}: upgrade sitq, or use another file or namespace",
                 operation="connect",
             )
         for script in known[version:]:

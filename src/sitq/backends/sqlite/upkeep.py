@@ -13,7 +13,7 @@ from sitq.backends.sqlite.unique import key_of
 from sitq.backends.sqlite.work import Work
 from sitq.record import SECOND, State
 
-DUE = 5000
+DUE = 2000
 """How many tasks that have become due a claim makes ready."""
 
 CLAIM_KEPT = 600 * SECOND

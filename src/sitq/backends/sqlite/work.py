@@ -225,7 +225,7 @@ class Work:
         self.ids[row.id] = None
 
     def drop(self, sequences: Sequence[int], keys: Sequence[tuple[str, str]]) -> None:
-        """Delete tasks, given their sequences and unique keys with their ids, and all that belongs to them."""
+        """Delete tasks, given their sequences and unique keys with their ids, and all that is theirs."""
         gone = encode(sequences).decode()
         for name in ("delete_tasks", "drop_bodies", "delete_steps", "delete_edges_of_children"):
             self.db.run(name, gone)

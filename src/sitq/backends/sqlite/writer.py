@@ -33,8 +33,8 @@ RETRY: Final = 1.0
 class Job:
     """Something to do in a transaction, and who is told what came of it.
 
-    `peek` may answer without a transaction; it returns None if one is needed. On a full disk a `vital` job may
-    use the reserve, and `when_full`, if there is one, answers instead of trying.
+    `peek` may answer without a transaction; it returns None if one is needed. On a full disk a `vital` job
+    may use the reserve, and `when_full`, if there is one, answers instead of trying.
     """
 
     operation: str
@@ -155,8 +155,8 @@ class Writer:
     def saw_foreign(self) -> bool:
         """Whether another connection has committed since this was last asked.
 
-        Only this connection can tell, since its own commits do not count for it. When it is busy, it asks itself
-        afterwards, so that no commit is missed.
+        Only this connection can tell, since its own commits do not count for it. When it is busy, it asks
+        itself afterwards, so that no commit is missed.
         """
         if not self._turn.acquire(blocking=False):
             self._asked = True
@@ -215,7 +215,7 @@ class Writer:
     # -- without room on the disk ----------------------------------------------------------------------------
 
     def _without_room(self, jobs: list[Job], outcomes: list[tuple[Job, Any, Exception | None]]) -> list[Job]:
-        """Claims stop and nothing new is taken in until the reserve is there again; what runs can be settled."""
+        """Claims stop and nothing new is taken in until the reserve is back; what runs can be settled."""
         if time.monotonic() - self._full_since > RETRY and self._restore_reserve():
             return jobs
         rest: list[Job] = []
