@@ -214,7 +214,7 @@ async def test_a_failure_says_what_where_and_when(outcome):
     assert (failure.kind, failure.type, failure.message) == ("raised", "ValueError", "this is wrong")
     assert (failure.attempt, failure.at, failure.worker) == (1, 99, "w")
     assert "in fail" in failure.traceback
-    assert "attempt.py\", line" not in failure.traceback.replace("test_attempt.py", "")
+    assert 'attempt.py", line' not in failure.traceback.replace("test_attempt.py", "")
     assert "concurrent/futures" not in failure.traceback
 
 
@@ -285,7 +285,8 @@ async def test_an_error_of_ours_that_the_task_raises_keeps_its_traceback(outcome
 
 @pytest.mark.parametrize("kind", ["async", "thread"])
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), BaseException("bare")]
+    "error",
+    [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), BaseException("bare")],
 )
 async def test_what_is_no_exception_ends_the_attempt_and_nothing_else(outcome, kind, error):
     def fail():

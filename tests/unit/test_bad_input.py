@@ -65,7 +65,9 @@ async def test_the_name_of_a_function(queue):
 
 
 async def test_a_call_instead_of_a_coroutine_function(queue):
-    with pytest.raises(ValidationError, match=r"enqueue\(coroutine, …\) instead of enqueue\(coroutine\(…\)\)"):
+    with pytest.raises(
+        ValidationError, match=r"enqueue\(coroutine, …\) instead of enqueue\(coroutine\(…\)\)"
+    ):
         await queue.enqueue(coroutine())
 
 
@@ -93,7 +95,9 @@ async def test_an_argument_that_cannot_be_serialized_is_named(queue, value):
 
 
 async def test_a_payload_over_the_limit(queue):
-    with pytest.raises(SerializationError, match=r"1,0\d\d,\d\d\d bytes, more than the limit of 1,048,576; store"):
+    with pytest.raises(
+        SerializationError, match=r"1,0\d\d,\d\d\d bytes, more than the limit of 1,048,576; store"
+    ):
         await queue.enqueue(f, b"x" * (1 << 20))
 
 
@@ -380,7 +384,11 @@ async def test_a_backend_before_its_connect_and_after_its_close(tmp_path, store)
     backend = MemoryBackend() if store == "memory" else SQLiteBackend(tmp_path / "a.db")
     want = Want(claim="c", worker="w", queues=(Share("q", 1),), limit=1, lease=1, python="3.11")
     for again in range(2):
-        for call in (lambda: backend.get(["a"]), lambda: backend.put([[Record(id="a")]]), lambda: backend.take(want)):
+        for call in (
+            lambda: backend.get(["a"]),
+            lambda: backend.put([[Record(id="a")]]),
+            lambda: backend.take(want),
+        ):
             with pytest.raises(BackendError, match="is not connected: await connect"):
                 await call()
         if not again:

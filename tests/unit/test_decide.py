@@ -16,7 +16,9 @@ def claimed(**fields) -> Record:
 
 
 def policy(**fields) -> dict:
-    return as_data(RetryPolicy(**({"max_retries": 3, "backoff": "fixed", "base": 2.0, "jitter": False} | fields)))
+    return as_data(
+        RetryPolicy(**({"max_retries": 3, "backoff": "fixed", "base": 2.0, "jitter": False} | fields))
+    )
 
 
 def verdict(outcome, **fields):

@@ -57,7 +57,13 @@ def test_tags_are_kept_in_order():
 
 @pytest.mark.parametrize(
     ("wrong", "meant"),
-    [("prioritty", "priority"), ("time_out", "timeout"), ("retries", "retry"), ("qeue", "queue"), ("tag", "tags")],
+    [
+        ("prioritty", "priority"),
+        ("time_out", "timeout"),
+        ("retries", "retry"),
+        ("qeue", "queue"),
+        ("tag", "tags"),
+    ],
 )
 def test_a_misspelt_option_names_the_nearest(wrong, meant):
     with pytest.raises(ValidationError, match=f"no option '{wrong}'; did you mean {meant}\\?"):

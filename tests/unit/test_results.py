@@ -52,7 +52,14 @@ async def put(backend, waiter, *ids):
 
 async def end(backend, *ids):
     taken = await backend.take(
-        Want(claim="c", worker="w", queues=(Share("default", 10_000),), limit=10_000, lease=SECOND, python="3.11")
+        Want(
+            claim="c",
+            worker="w",
+            queues=(Share("default", 10_000),),
+            limit=10_000,
+            lease=SECOND,
+            python="3.11",
+        )
     )
     records = {record.id: record for record in taken.records}
     moves = [Settle(id=each, token=records[each].token, state=State.COMPLETED, result=b"") for each in ids]

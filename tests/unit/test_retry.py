@@ -81,7 +81,11 @@ def test_a_delay_is_never_negative_nor_above_the_cap(policy, failures, dice):
     assert delay is None or 0 <= delay <= policy.cap * SECOND
 
 
-@given(st.builds(RetryPolicy, max_retries=st.integers(1, 10_000), base=st.floats(0, 1e6), cap=st.floats(1e6, 1e9)))
+@given(
+    st.builds(
+        RetryPolicy, max_retries=st.integers(1, 10_000), base=st.floats(0, 1e6), cap=st.floats(1e6, 1e9)
+    )
+)
 def test_a_policy_comes_back_from_its_data_also_through_json(policy):
     assert from_data(as_data(policy)) == policy
     assert from_data(msgspec.json.decode(msgspec.json.encode(as_data(policy)))) == policy

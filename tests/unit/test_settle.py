@@ -132,7 +132,9 @@ async def test_a_reply_that_got_lost_is_asked_for_again_with_the_same_words(stor
     assert answers == {"a": True}
 
 
-@pytest.mark.parametrize("error", [REFUSED, ValueError("a bug"), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")])
+@pytest.mark.parametrize(
+    "error", [REFUSED, ValueError("a bug"), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")]
+)
 async def test_a_move_that_the_store_refuses_holds_up_none_of_the_others(store, settler, answers, error):
     store.refuses = lambda move: error if move.id == "b" and move.failure is None else None
     add(settler, "a", "b", "c")
