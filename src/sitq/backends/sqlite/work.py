@@ -226,6 +226,7 @@ class Work:
 
     def drop(self, sequences: Sequence[int], keys: Sequence[tuple[str, str]]) -> None:
         """Delete tasks, given their sequences and unique keys with their ids, and all that is theirs."""
+        self.db.run("keep_sequence")
         gone = encode(sequences).decode()
         for name in ("delete_tasks", "drop_bodies", "delete_steps", "delete_edges_of_children"):
             self.db.run(name, gone)
@@ -307,7 +308,6 @@ class Work:
         if self.new:
             rows = [(*astuple(row)[:-1], self._new_history(row), body) for row, body in self.new]
             self.db.insert("insert_task", rows)
-            self.db.run("set_sequence", self._last)
             for row, _ in self.new:
                 self.dirty.pop(row.sequence, None)
             self.new = []
@@ -339,7 +339,6 @@ class Work:
                 for row, body in self.plain
             ]
             self.db.insert("insert_plain", rows)
-            self.db.run("set_sequence", self._last)
         self.plain = []
 
     def _flush_limits(self) -> None:

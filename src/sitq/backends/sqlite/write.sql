@@ -44,10 +44,11 @@ SELECT value ->> 0, value ->> 1 FROM json_each(?1) WHERE TRUE
 ON CONFLICT DO NOTHING
 
 -- name: get_sequence
-SELECT value FROM sitq_meta WHERE key = 'sequence'
+SELECT max(value, ifnull((SELECT max(sequence) FROM sitq_task), 0)) FROM sitq_meta WHERE key = 'sequence'
 
--- name: set_sequence
-UPDATE sitq_meta SET value = ?1 WHERE key = 'sequence'
+-- name: keep_sequence
+-- Before tasks are deleted, the last one perhaps among them. A put need not write it: a page less to commit.
+UPDATE sitq_meta SET value = max(value, ifnull((SELECT max(sequence) FROM sitq_task), 0)) WHERE key = 'sequence'
 
 -- name: insert_task
 INSERT INTO sitq_task (
