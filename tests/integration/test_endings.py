@@ -259,7 +259,7 @@ class UnprintableAndOut(Exception):
 
 class NoText(Exception):
     def __str__(self):
-        return 5
+        return 5  # noqa: PLE0307 - the fault itself
 
 
 class LyingText(str):
@@ -324,7 +324,7 @@ def long_chain():
     error = ValueError("0")
     for n in range(500):
         try:
-            raise ValueError(str(n)) from error
+            raise ValueError(str(n)) from error  # noqa: TRY301 - a chain of them is the point
         except ValueError as caught:
             error = caught
     raise error

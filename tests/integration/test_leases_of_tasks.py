@@ -135,7 +135,9 @@ async def _has(queue, state, count):
 # -- lost --------------------------------------------------------------------------------------------------
 
 
-async def test_the_outcome_of_a_lost_lease_is_refused(queue, clock, working, stored, eventually, caplog):
+async def test_the_outcome_of_a_lost_lease_is_refused(  # noqa: PLR0917 - fixtures
+    queue, clock, working, stored, eventually, caplog
+):
     async with working(lease=10, poll_interval=3600) as worker:
         await eventually(lambda: worker._shift)
         worker._shift._keeper.doubt()  # or it might be the first to take the task over
@@ -312,9 +314,7 @@ async def test_a_task_of_an_unknown_function_goes_back_and_holds_up_nobody(
     assert "test_leases.late" in caplog.text
 
 
-async def test_another_worker_that_knows_the_function_runs_it(
-    queue, working, stored, eventually, ended, monkeypatch
-):
+async def test_another_worker_that_knows_the_function_runs_it(queue, working, stored, eventually, ended):
     await queue.backend.put([[unknown()]])
 
     async def went_back():

@@ -10,10 +10,10 @@ import pytest
 
 from sitq.context import current_task
 from sitq.core import Task
-from sitq.serialization import JSONSerializer, MsgpackSerializer
 from sitq.functions import task
 from sitq.queue import TaskQueue
 from sitq.record import State
+from sitq.serialization import JSONSerializer, MsgpackSerializer
 from sitq.worker import Worker
 
 TENANT = contextvars.ContextVar("TENANT", default="nobody")
@@ -85,7 +85,7 @@ FUNCTIONS = {
     "class method": (Adder.add_class, (1, 2)),
     "callable object": (Adder(1), (2,)),
     "async callable object": (AsyncAdder(), (1, 2)),
-    "lambda that returns a coroutine": (lambda *args: add_async(*args), (1, 2)),
+    "lambda that returns a coroutine": (lambda one, two: add_async(one, two=two), (1, 2)),
     "cached function": (cached, (1, 2)),
     "built-in": (sum, ([1, 2],)),
     "type": (int, ("3",)),
@@ -179,7 +179,7 @@ def dwell(name):
 
 async def dwell_async(name):
     with GAUGES[name]:
-        while not GAUGES[name].gate.is_set():
+        while not GAUGES[name].gate.is_set():  # noqa: ASYNC110 - the gate is for threads, too
             await asyncio.sleep(0.001)
 
 

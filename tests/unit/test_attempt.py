@@ -10,8 +10,8 @@ import pytest
 from sitq import context
 from sitq.codec import Codec
 from sitq.context import current_task
-from sitq.exceptions import UnknownFunctionError, ValidationError
 from sitq.envelope import _parse, reseal
+from sitq.exceptions import UnknownFunctionError, ValidationError
 from sitq.functions import register
 from sitq.options import NO_OPTIONS, make_options
 from sitq.policy import outcome as came_to
@@ -100,7 +100,7 @@ class AsyncAdder:
         (Adder(1).add_async, (2,)),
         (Adder(1), (2,)),
         (AsyncAdder(), (1, 2)),
-        (lambda *args: add_async(*args), (1, 2)),
+        (lambda one, two: add_async(one, two=two), (1, 2)),
         (builtins.sum, ([1, 2],)),
     ],
 )

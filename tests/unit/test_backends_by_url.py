@@ -47,7 +47,7 @@ def test_an_unknown_option_is_named(url):
 
 
 def test_a_host_where_there_is_none_says_how_to_write_a_path():
-    with pytest.raises(ValidationError, match="sqlite:///tasks.db"):
+    with pytest.raises(ValidationError, match=r"sqlite:///tasks\.db"):
         open_backend("sqlite://tasks.db")
 
 

@@ -61,7 +61,7 @@ def test_tags_are_kept_in_order():
         ("prioritty", "priority"),
         ("time_out", "timeout"),
         ("retries", "retry"),
-        ("qeue", "queue"),
+        ("quee", "queue"),
         ("tag", "tags"),
     ],
 )

@@ -11,7 +11,6 @@ from sitq.backends.memory import MemoryBackend
 from sitq.core import Result, Task
 from sitq.exceptions import (
     BackendError,
-    ConnectionError,
     DependencyError,
     DuplicateTaskError,
     ResourceExhaustionError,
@@ -20,6 +19,7 @@ from sitq.exceptions import (
     TimeoutError,
     ValidationError,
 )
+from sitq.exceptions import ConnectionError as StoreAwayError
 from sitq.functions import task
 from sitq.ids import new_id
 from sitq.queue import TaskQueue
@@ -140,7 +140,7 @@ async def test_concurrent_enqueues_are_one_call(queue, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("why", "detail", "error", "says"),
+    "refusal",
     [
         ("unique", "holder", DuplicateTaskError, "holder"),
         ("parent", "gone", DependencyError, "gone"),
@@ -150,7 +150,9 @@ async def test_concurrent_enqueues_are_one_call(queue, monkeypatch):
         ("group", "", TaskQueueError, "none of the tasks"),
     ],
 )
-async def test_each_refusal_is_an_error_that_says_why(queue, monkeypatch, why, detail, error, says):
+async def test_each_refusal_is_an_error_that_says_why(queue, monkeypatch, refusal):
+    why, detail, error, says = refusal
+
     async def refuse(groups):
         return [[Refused(record.id, why, detail) for record in group] for group in groups]
 
@@ -200,7 +202,7 @@ async def test_what_is_not_there_in_time_is_none_or_an_error_as_asked(queue):
     task_id = await queue.enqueue(f)
     assert await queue.get_result(task_id, timeout=0) is None
     assert await queue.get_result(task_id, timeout=timedelta(milliseconds=5)) is None
-    with pytest.raises(TimeoutError, match="has not ended within 0.005 s") as caught:
+    with pytest.raises(TimeoutError, match=r"has not ended within 0\.005 s") as caught:
         await queue.get_result(task_id, timeout=0.005, raise_on_timeout=True)
     assert caught.value.task_id == task_id
 
@@ -281,9 +283,9 @@ async def test_a_first_call_that_is_cancelled_leaves_the_queue_usable():
 async def test_a_store_that_could_not_be_opened_is_tried_again():
     backend = Slow()
     backend.gate.set()
-    backend.error = ConnectionError("no route")
+    backend.error = StoreAwayError("no route")
     queue = TaskQueue(backend)
-    with pytest.raises(ConnectionError, match="no route"):
+    with pytest.raises(StoreAwayError, match="no route"):
         await queue.enqueue(f)
     backend.error = None
     assert await queue.enqueue(f)
@@ -326,9 +328,9 @@ async def test_closing_lets_what_is_under_way_come_to_its_end(queue):
 async def test_closing_tells_those_who_wait_for_results(queue):
     task_id = await queue.enqueue(f)
     waiting = asyncio.create_task(queue.get_result(task_id))
-    while not (await queue._session()).waiter._waits:
+    waits = (await queue._session()).waiter._waits
+    while not waits:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
     await queue.close()
     with pytest.raises(TaskQueueError, match="closed"):
         await waiting

@@ -212,7 +212,7 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_no_noise(backend, wai
     task = await waiting(waiter, backend, "a")
     backend.broken = BackendError("the disk burns")
     backend._store.hub.hint([waiter.topic])
-    while waiter._waits:
+    while waiter._waits:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])

@@ -2,14 +2,15 @@ import asyncio
 
 import pytest
 
-from sitq.exceptions import BackendError, ConnectionError, ResourceExhaustionError
+from sitq.exceptions import BackendError, ResourceExhaustionError
+from sitq.exceptions import ConnectionError as StoreAwayError
 from sitq.move import Retry, Settle
 from sitq.record import Failure, Record, State
 from sitq.worker import settle
 from sitq.worker.run import Run
 from sitq.worker.settle import Settler
 
-AWAY = ConnectionError("the store is away")
+AWAY = StoreAwayError("the store is away")
 REFUSED = BackendError("this move is not acceptable")
 
 

@@ -126,7 +126,7 @@ async def test_a_second_start_is_an_error_and_disturbs_nothing():
     with pytest.raises(WorkerError, match="already working"):
         await worker.start()
     backend.gate.set()
-    while worker._shift is None:
+    while worker._shift is None:  # noqa: ASYNC110 - there is no event for it
         await asyncio.sleep(0)
     with pytest.raises(WorkerError, match="already working"):
         await worker.run(burst=True)
