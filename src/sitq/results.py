@@ -18,6 +18,9 @@ _FLOOR: Final = 1.0
 _POLL: Final = 0.05
 """Seconds between looks at a store that cannot push."""
 
+_LOOK: Final = 1.0
+"""Seconds that the first look may take, also for those who have less time."""
+
 _PAGE: Final = 500
 """How many tasks one read asks for."""
 
@@ -50,7 +53,8 @@ class ResultWaiter:
         """The record of a task once it has ended; `None` at once for an unknown one.
 
         Raises:
-            TimeoutError: It has not ended after so many seconds; after one look if they are 0.
+            TimeoutError: It has not ended after so many seconds; after one look if they are 0, or as soon as
+                a store that does not answer has had its second.
         """
         wait = self._waits.setdefault(task_id, _Wait())
         wait.waiters += 1
@@ -59,7 +63,8 @@ class ResultWaiter:
                 listener = self._backend.listen({self.topic, DONE_TOPIC})
                 self._watching = asyncio.create_task(self._watch(listener))
             deadline = None if seconds is None else time.monotonic() + seconds
-            record = await self._reads.submit(task_id)
+            async with asyncio.timeout(None if seconds is None else max(seconds, _LOOK)):
+                record = await self._reads.submit(task_id)
             if record is None or record.state in TERMINAL:
                 return record
             left = None if deadline is None else max(0.0, deadline - time.monotonic())

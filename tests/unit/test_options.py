@@ -61,7 +61,7 @@ def test_tags_are_kept_in_order():
         ("prioritty", "priority"),
         ("time_out", "timeout"),
         ("retries", "retry"),
-        ("quee", "queue"),
+        ("queues", "queue"),
         ("tag", "tags"),
     ],
 )

@@ -145,6 +145,15 @@ async def test_with_no_seconds_there_is_one_look(backend, waiter):
     assert (await waiter.wait("a", 0.0)).state is State.COMPLETED
 
 
+async def test_a_store_that_does_not_answer_keeps_nobody_beyond_their_time(backend, waiter, monkeypatch):
+    monkeypatch.setattr("sitq.results._LOOK", 0.01)
+    await put(backend, waiter, "a")
+    backend.after_a_read = asyncio.Event().wait
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError):
+            await waiter.wait("a", 0.02)
+
+
 async def test_the_timeout_of_one_does_not_touch_another(backend, waiter):
     await put(backend, waiter, "a")
     patient = await waiting(waiter, backend, "a")
