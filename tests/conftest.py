@@ -15,6 +15,8 @@ import pytest
 
 from sitq import TaskQueue
 
+pytest_plugins = ["sitq.testing.conformance.skips"]  # what the suite left out, told under xdist too
+
 APP = '''
 """The application of a test: a queue in a SQLite file, and functions that leave traces in files."""
 

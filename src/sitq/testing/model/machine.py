@@ -230,6 +230,11 @@ class BackendModel(RuleBasedStateMachine):
         """The end of an attempt, which is what most often happens."""
         self.apply([Settle(id=lease.id, token=lease.token, state=state)])
 
+    @rule(lease=leases, delay=draw.spans, freeze=st.sampled_from(("x", "y", None)))
+    def hand_back(self, lease: Lease, delay: int, freeze: str | None) -> None:
+        """A task goes back to its queue, and may hold others of its limit key up."""
+        self.apply([Release(id=lease.id, token=lease.token, delay=delay, freeze=freeze)])
+
     @rule(one=leases, other=leases, said=st.lists(draw.words, min_size=2, max_size=4))
     def say_more(self, one: Lease, other: Lease, said: list[Move]) -> None:
         """Words of two attempts, or of one, in a call."""

@@ -76,6 +76,8 @@ _themes: list[dict[str, st.SearchStrategy[Any]]] = [
     {"limits": limits},
     {"limits": limits, "fair": fairs},
     {"fair": fairs},
+    {"limits": limits, "delay": spans},
+    {"unique": uniques},
     {"room": st.integers(0, 4)},
     {"python": st.sampled_from(("3.11", "3.12"))},
 ]
