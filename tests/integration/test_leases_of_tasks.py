@@ -154,8 +154,8 @@ async def test_the_outcome_of_a_lost_lease_is_refused(  # noqa: PLR0917 - fixtur
     assert "refused" in caplog.text
 
 
-async def test_a_task_whose_lease_was_lost_is_interrupted_and_its_slot_is_free(
-    queue, clock, working, stored, eventually
+async def test_a_task_whose_lease_was_lost_is_interrupted_and_its_slot_is_free(  # noqa: PLR0917 - fixtures
+    queue, clock, working, stored, eventually, caplog
 ):
     async with working(lease=2, max_concurrency=1) as worker:
         await eventually(lambda: worker._shift)
@@ -169,6 +169,8 @@ async def test_a_task_whose_lease_was_lost_is_interrupted_and_its_slot_is_free(
         assert (await queue.get_result(other, timeout=5)).status == "success"
     assert RAN == []
     assert (await stored(task_id)).owner == "thief"
+    assert "dropped" in caplog.text
+    assert "refused" not in caplog.text  # the store is not even asked
 
 
 async def test_a_worker_that_claims_its_own_lost_task_again_runs_it_once_to_its_end(

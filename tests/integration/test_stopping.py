@@ -166,6 +166,29 @@ async def test_a_worker_whose_own_task_is_cancelled_hands_everything_back(queue,
     assert (record.state, record.failures, record.crashes) == (State.QUEUED, 0, 0)
 
 
+async def test_what_a_claim_brings_after_the_stop_is_not_begun(queue, stage, stored, monkeypatch):
+    task_id = await queue.enqueue(wait_async)
+    take, asked, answer = type(queue.backend).take, asyncio.Event(), asyncio.Event()
+
+    async def slow(self, want):
+        asked.set()
+        await answer.wait()
+        return await take(self, want)
+
+    monkeypatch.setattr(type(queue.backend), "take", slow)
+    stage.gate.set()
+    worker = Worker(queue.backend)
+    started = asyncio.create_task(worker.start())
+    await asyncio.wait_for(asked.wait(), 5)
+    stopping = asyncio.create_task(worker.stop())
+    await asyncio.sleep(0)
+    answer.set()
+    await asyncio.wait_for(asyncio.gather(started, stopping), 5)
+    assert stage.ran == []
+    record = await stored(task_id)
+    assert (record.state, record.failures, record.crashes) == (State.QUEUED, 0, 0)
+
+
 async def test_a_worker_that_is_cancelled_during_a_claim_keeps_nothing(queue, stored, monkeypatch):
     task_id = await queue.enqueue(add, 1, 2)
     take, claimed = type(queue.backend).take, asyncio.Event()

@@ -91,6 +91,12 @@ async def test_the_queue_of_the_task_queue_is_where_tasks_wait(backend):
     await queue.close()
 
 
+async def test_a_task_names_who_waits_for_it(queue):
+    topic = (await queue._session()).waiter.topic
+    ids = [await queue.enqueue(f), *await queue.enqueue_many([Task(f)])]
+    assert [(await stored(queue, each)).reply for each in ids] == [topic] * 2
+
+
 async def test_eta_is_when_and_no_argument(queue):
     eta = datetime.now(UTC) + timedelta(hours=1)
     record = await stored(queue, await queue.enqueue(f, eta=eta))
