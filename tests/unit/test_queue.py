@@ -358,6 +358,18 @@ def test_a_queue_serves_one_event_loop_after_another_and_keeps_none_of_them():
     assert len(queue._sessions) <= 1
 
 
+def test_a_queue_of_two_event_loops_lets_go_of_what_it_took_and_no_more():
+    backend = MemoryBackend()
+    other, queue = TaskQueue(backend), TaskQueue(backend)
+    asyncio.run(other.connect())
+    for _ in range(2):
+        asyncio.run(queue.enqueue(f))
+    asyncio.run(queue.close())
+    assert backend.connected
+    asyncio.run(other.close())
+    assert not backend.connected
+
+
 # -- cancellation ------------------------------------------------------------------------------------------
 
 
