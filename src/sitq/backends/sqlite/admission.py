@@ -28,8 +28,8 @@ def put(work: Work, groups: Sequence[Group], most: int) -> list[list[Answer]]:
     prepare(work, [record for group in groups for record, _ in group])
     answers: list[list[Answer]] = []
     for group in groups:
-        if len(group) == 1 and is_plain(group[0][0]):
-            answers.append([_put_plain(work, *group[0], most)])
+        if all([is_plain(record) and len(record.payload) <= most for record, _ in group]):
+            answers.append([_put_plain(work, record, packed) for record, packed in group])
         else:
             answers.append(put_group(work, group, most))
     return answers
@@ -50,13 +50,11 @@ def is_plain(record: Record) -> bool:
     )
 
 
-def _put_plain(work: Work, record: Record, packed: bytes, most: int) -> Answer:
-    """The usual case of `put_group`."""
+def _put_plain(work: Work, record: Record, packed: bytes) -> Answer:
+    """The usual case of `put_group`: nothing in the group can be refused."""
     id = record.id
     if work.ids[id] is not None:
         return Duplicate(id)
-    if len(record.payload) > most:
-        return Refused(id, "payload", str(len(record.payload)))
     now = work.now
     due = max(record.due, now) + record.delay
     lane = work.lane_of((record.queue, record.name, record.python or "", None, ()))

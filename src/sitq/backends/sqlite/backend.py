@@ -28,6 +28,7 @@ from sitq.backends.sqlite.engine import Engine
 from sitq.backends.sqlite.lease import SQLiteLeaseChannel
 from sitq.backends.sqlite.location import MEMORY, is_ours
 from sitq.backends.sqlite.row import Read
+from sitq.backends.sqlite.usual import Fresh
 from sitq.backends.sqlite.work import Work
 from sitq.backends.sqlite.writer import Job
 from sitq.clock import Clock, wall_clock
@@ -36,6 +37,8 @@ from sitq.move import Move
 from sitq.record import SECOND, Record, State
 
 T = TypeVar("T")
+Claimed = tuple[list[Read | Fresh], int, int | None]
+"""What was claimed, the time, and when there may be more."""
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
@@ -148,20 +151,20 @@ class SQLiteBackend(Backend):
         """Claim tasks: in one atomic step they become `running` with a new token and lease, `attempt` + 1."""
         engine = self._use("claim")
 
-        def peek(db: Connection, now: int) -> tuple[list[Read], int, int | None] | None:
+        def peek(db: Connection, now: int) -> Claimed | None:
             seen = look.look_around(db, want, now)
             idle = look.is_idle(seen, want, now)
             return ([], now, look.next_instant(seen, want, now)) if idle else None
 
-        def action(work: Work) -> tuple[list[Read], int, int | None]:
+        def action(work: Work) -> Claimed:
             reads, after = claim.take(work, want)
             return reads, work.now, after
 
-        def when_full(now: int) -> tuple[list[Read], int, int | None]:
+        def when_full(now: int) -> Claimed:
             return [], now, now + SECOND  # what could not be settled is not to be started
 
         reads, now, after = await self._write(engine, "claim", action, want.limit, peek, when_full=when_full)
-        records, corrupt = reading.records_of(reads)
+        records, corrupt = claim.records_of(reads, want, now, engine.holding)
         if corrupt:
             await self._write(
                 engine, "claim", lambda work: reading.bury(work, want.claim, corrupt), len(corrupt)
@@ -178,7 +181,7 @@ class SQLiteBackend(Backend):
         moves = list(moves)
 
         def action(work: Work) -> list[bool]:
-            return changes.apply(work, moves, most)
+            return changes.apply(work, moves, most, engine.holding)
 
         return await self._write(engine, "apply", action, len(moves), vital=True)
 

@@ -10,13 +10,15 @@ from sitq.backends.sqlite.admission import change_due, pack_record, prepare, put
 from sitq.backends.sqlite.ending import end, fail, kept, release, requeue, spread
 from sitq.backends.sqlite.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, STAGES, Row, history_of
 from sitq.backends.sqlite.upkeep import remove
+from sitq.backends.sqlite.usual import Holding
 from sitq.backends.sqlite.work import Work
 from sitq.move import Cancel, Change, Delete, Lapse, Move, Note, Release, Retry, Settle
 from sitq.record import PROGRESS_KEPT, Record, State
 
 
-def apply(work: Work, moves: Sequence[Move], most: int) -> list[bool]:
+def apply(work: Work, moves: Sequence[Move], most: int, holding: Holding) -> list[bool]:
     """Carry out moves in order; each answers whether it was kept."""
+    work.adopt(holding.recall(work.db, moves))
     work.load_ids(move.id for move in moves)
     work.lanes.load(work.db, {row.lane for row in work.rows.values()})
     follow = [one for move in moves if isinstance(move, Settle | Retry | Release) for one in move.follow]

@@ -12,9 +12,11 @@ from sitq.backends.sqlite.choose import Candidate, Order, Turns, choose
 from sitq.backends.sqlite.keys import KeyRing
 from sitq.backends.sqlite.lanes import encode
 from sitq.backends.sqlite.look import Look, Pauses, QueueLook, eligible, look_around, next_instant, passed
-from sitq.backends.sqlite.row import RUNNING, Read
+from sitq.backends.sqlite.row import RUNNING, Read, record_of
 from sitq.backends.sqlite.upkeep import expire, promote, reclaim
+from sitq.backends.sqlite.usual import Fresh, Held, Holding, fresh_record, read_fresh
 from sitq.backends.sqlite.work import Work
+from sitq.record import Record
 
 UPKEEP = 1000
 """How many tasks a claim brings up to date in each way before it starts others."""
@@ -36,13 +38,13 @@ _lanes = msgspec.json.Decoder(list[OpenLane]).decode
 _items = msgspec.json.Decoder(list[tuple[int, int, int, int | None]]).decode
 
 
-def take(work: Work, want: Want) -> tuple[list[Read], int | None]:
+def take(work: Work, want: Want) -> tuple[list[Read | Fresh], int | None]:
     """Claim tasks, or answer a repeated claim: the tasks, and when there may be more."""
     look = look_around(work.db, want, work.now)
     if look.claimed is not None:
         again = [row for row in work.load(look.claimed) if row.stage == RUNNING and row.token == want.claim]
         if again:
-            return work.read(sorted(row.sequence for row in again)), work.now
+            return [*work.read(sorted(row.sequence for row in again))], work.now
     if want.reclaim and passed(look.lease, work.now):
         reclaim(work, _sequences(work.db.one("lapsed", work.now, UPKEEP)))
         work.flush()
@@ -73,6 +75,11 @@ def _bring_up_to_date(work: Work, look: Look) -> bool:
     return done
 
 
+def sequence_of(read: Read | Fresh) -> int:
+    """The sequence of a task that was read, by whichever way."""
+    return read.sequence if isinstance(read, Fresh) else read.row.sequence
+
+
 class Claim:
     """One claim under way."""
 
@@ -81,18 +88,18 @@ class Claim:
         self.want = want
         self.pauses = Pauses(look)
         self.queues = {queue.name: queue for queue in look.queues}
-        self.reads: list[Read] = []
+        self.reads: list[Read | Fresh] = []
         self.wrote = False
         self.unfinished = False
 
-    def run(self) -> list[Read]:
+    def run(self) -> list[Read | Fresh]:
         """Fill the shares in order, then give what is left to the queues in order again."""
         for share in self.want.queues:
             self._fill(share.queue, share.most)
         for share in self.want.queues:
             self._fill(share.queue, self.want.limit)
         if self.reads:
-            taken = encode([read.row.sequence for read in self.reads]).decode()
+            taken = encode([sequence_of(read) for read in self.reads]).decode()
             self.work.db.run("remember_claim", self.want.claim, self.work.now, taken)
         return self.reads
 
@@ -217,18 +224,31 @@ class QueueClaim:
         if not sequences:
             return
         work, want = self.work, self.claim.want
-        reads = work.read(sequences)
+        reads = self._read(sequences)
         until = work.now + want.lease
         self.db.run("start", encode(sequences).decode(), want.claim, want.worker, until, work.now)
-        rows = [read.row for read in reads]
-        for row in rows:
-            row.attempt += 1
-            row.token, row.owner = want.claim, want.worker
-            row.lease_until, row.started, row.expire_at = until, work.now, None
-        work.started(rows)
+        for read in reads:
+            if isinstance(read, Fresh):
+                work.started(read.queue, read.lane)
+            else:
+                row = read.row
+                row.attempt += 1
+                row.token, row.owner = want.claim, want.worker
+                row.lease_until, row.started, row.expire_at = until, work.now, None
+                row.stage = RUNNING
+                work.started(row.queue, row.lane)
         work.flush_lanes()
         self.claim.reads += reads
         self.claim.wrote = True
+
+    def _read(self, sequences: Sequence[int]) -> list[Read | Fresh]:
+        """The tasks that are about to start, in their order, each by the shorter way that will do for it."""
+        fresh = read_fresh(self.db, sequences)
+        whole = [one.sequence for one in fresh if one.body is None]
+        if not whole:
+            return [*fresh]
+        reads = iter(self.work.read(whole))
+        return [next(reads) if one.body is None else one for one in fresh]
 
     def _store_turns(self) -> None:
         moved, self.turns.moved = self.turns.moved, set()
@@ -254,3 +274,27 @@ def _frontier(lanes: list[OpenLane], asked: int, turns: Turns) -> list[Order]:
     ends = [max(orders) for orders in groups.values() if len(orders) >= asked]
     ordered = sorted(_order(lane, turns) for lane in lanes)
     return ends if len(ordered) <= asked else [*ends, ordered[asked]]
+
+
+def records_of(
+    reads: Sequence[Read | Fresh], want: Want, now: int, holding: Holding
+) -> tuple[list[Record], list[tuple[int, str]]]:
+    """The records of claimed tasks, and which of them cannot be read, and why.
+
+    Called where the claim was asked for, so that the writer goes on meanwhile.
+    """
+    records: list[Record] = []
+    corrupt: list[tuple[int, str]] = []
+    for read in reads:
+        try:
+            if isinstance(read, Fresh):
+                record = fresh_record(read, want.claim, want.worker, now, now + want.lease)
+                held = Held(want.claim, read.sequence, read.queue, read.lane, record.reply)
+                holding.remember(record.id, held)
+            else:
+                record = record_of(read)
+        except ValueError as error:
+            corrupt.append((sequence_of(read), str(error)))
+        else:
+            records.append(record)
+    return records, corrupt

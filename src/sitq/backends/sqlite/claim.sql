@@ -68,6 +68,20 @@ FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.sequence IN (
     ORDER BY r.priority DESC, r.sequence LIMIT ?2
 )
 
+-- name: fresh_by_sequence
+-- Of ready tasks at their first attempt that have nothing unusual, all that their records need.
+SELECT json_group_array(json_array(t.sequence, t.queue, t.lane, t.priority, t.due, t.created, iif(
+    t.attempt = 0 AND coalesce(
+        t.wants, t.parents, t.ttl, t.deadline, t.delay, t.keep, t.keep_failed, t.failures, t.crashes, t.alone,
+        t.history
+    ) IS NULL AND t.body IS NOT NULL, hex(t.body), NULL)))
+FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.sequence = j.value
+
+-- name: running_unchanged
+-- Which of the tasks still run under the token as they were claimed: not asked to stop, nothing noted.
+SELECT json_group_array(t.sequence) FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.sequence = j.value
+WHERE t.stage = 3 AND t.token = ?2 AND t.stop IS NULL AND t.history IS NULL
+
 -- name: ready_of_lane
 SELECT json_group_array(sequence) FROM (
     SELECT sequence FROM sitq_task WHERE lane = ?1 AND stage = 2 ORDER BY priority DESC, sequence LIMIT ?2

@@ -11,6 +11,7 @@ from sitq.backends.sqlite.errors import translated
 from sitq.backends.sqlite.location import MEMORY, prepare
 from sitq.backends.sqlite.reader import Reader
 from sitq.backends.sqlite.schema import migrate
+from sitq.backends.sqlite.usual import Holding
 from sitq.backends.sqlite.watch import Watch
 from sitq.backends.sqlite.writer import Writer
 from sitq.clock import Clock
@@ -27,6 +28,7 @@ class Engine:
         self.synchronous: Synchronous = synchronous
         self.clock = clock
         self.hub = hub
+        self.holding = Holding()
         self.reader = None if path == MEMORY else Reader(self.connect(), path)
         self.writer = Writer(db, path, clock, hub)
         self._checkpointer: Checkpointer | None = None

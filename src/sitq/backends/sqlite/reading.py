@@ -20,18 +20,6 @@ _tally = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
 _lane_names = msgspec.json.Decoder(list[tuple[int, int, int, str, str, str, str | None, str]]).decode
 
 
-def records_of(reads: Sequence[Read]) -> tuple[list[Record], list[tuple[int, str]]]:
-    """The records of rows, and which rows cannot be read, and why."""
-    records: list[Record] = []
-    corrupt: list[tuple[int, str]] = []
-    for read in reads:
-        try:
-            records.append(record_of(read))
-        except ValueError as error:
-            corrupt.append((read.row.sequence, str(error)))
-    return records, corrupt
-
-
 def bury(work: Work, token: str, corrupt: Sequence[tuple[int, str]]) -> None:
     """Put claimed tasks aside whose records cannot be read, so that they hold up nobody."""
     why = dict(corrupt)

@@ -20,6 +20,9 @@ STATES: Final = (State.BLOCKED, State.QUEUED, State.QUEUED, *list(State)[2:])
 
 STAGES: Final = {state: STATES.index(state) for state in State}
 
+COUNTED: Final = tuple(STAGES[state] for state in STATES)
+"""The stage that stands for the state of each stage in the tally: ready tasks are counted as queued ones."""
+
 
 class Row(msgspec.Struct, array_like=True):
     """The columns of a task in the order of the table. `None` stands for the record's default."""

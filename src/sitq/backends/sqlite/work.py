@@ -17,10 +17,10 @@ from sitq.backends.sqlite.connection import Connection
 from sitq.backends.sqlite.lanes import Lane, LaneKey, Lanes, StaleLaneError, encode
 from sitq.backends.sqlite.row import (
     BLOCKED,
+    COUNTED,
     QUEUED,
     READY,
     RUNNING,
-    STAGES,
     STATES,
     History,
     Read,
@@ -202,13 +202,11 @@ class Work:
             self._lower.add(row.lane)
             self._head(row)
 
-    def started(self, rows: Sequence[Row]) -> None:
-        """Count ready rows that have just been started."""
-        for row in rows:
-            self._count(row.queue, READY, -1)
-            self._count(row.queue, RUNNING, 1)
-            self._lower.add(row.lane)
-            row.stage = RUNNING
+    def started(self, queue: int, lane: int) -> None:
+        """Count a ready task that has just been started."""
+        self._count(queue, READY, -1)
+        self._count(queue, RUNNING, 1)
+        self._lower.add(lane)
 
     def forget(self, row: Row) -> None:
         """Count a row out that is being deleted."""
@@ -254,7 +252,7 @@ class Work:
         self.topics.add(queue_topic(self.lane(row).what.queue))
 
     def _count(self, queue: int, stage: int, tasks: int) -> None:
-        key = queue, STAGES[STATES[stage]]
+        key = queue, COUNTED[stage]
         self._counts[key] = self._counts.get(key, 0) + tasks
 
     def _leave(self, row: Row) -> None:
@@ -359,17 +357,7 @@ class Work:
             if result is not None:
                 self.results[one] = result
         if self.settled:
-            rows: list[tuple[int, int, int | None, int | None, int | None]] = []
-            blob = bytearray(b"\0")  # of an empty blob, substr makes NULL
-            for one, result in self.settled.items():
-                row = self.rows[one]
-                if result is None:
-                    rows.append((one, row.stage, row.keep_until, None, None))
-                else:
-                    rows.append((one, row.stage, row.keep_until, len(blob) + 1, len(result)))
-                    blob += result
-            self.db.run("settle", encode(rows).decode(), bytes(blob), self.now)
-            self.settled = {}
+            self._flush_settled()
         if self.dirty:
             self.db.run("store", encode([_stored(row) for row in self.dirty.values()]).decode())
             self.dirty = {}
@@ -385,6 +373,16 @@ class Work:
                 blob += value
             self.db.run(name, encode(rows).decode(), bytes(blob))
             values.clear()
+
+    def _flush_settled(self) -> None:
+        alike: dict[tuple[int, int | None], list[int]] = {}
+        for one in self.settled:
+            row = self.rows[one]
+            alike.setdefault((row.stage, row.keep_until), []).append(one)
+        for (stage, keep_until), sequences in alike.items():
+            places, blob = packed([self.settled[one] for one in sequences])
+            self.db.run("settle", encode(sequences).decode(), places, blob, stage, keep_until, self.now)
+        self.settled = {}
 
     def flush_lanes(self) -> None:
         """Write what is known of the lanes whose tasks have changed."""
@@ -410,6 +408,26 @@ class Work:
         if queues != "[]":
             self.db.run("mark_keys", held)
             self.topics.update(queue_topic(queue) for queue in _names(queues))
+
+
+def packed(values: Sequence[bytes | None]) -> tuple[bytes, bytes]:
+    """Values as one blob, and where each one stands in it: ten digits of its start and ten of its length.
+
+    A start of 0 is no value. A statement finds these faster than numbers inside JSON, which it would parse
+    again for each of them (5 of 10 µs of a settle with SQLite 3.40).
+    """
+    places: list[bytes] = []
+    at = 2  # of an empty blob, substr makes NULL
+    for value in values:
+        if value is None:
+            places.append(_NOWHERE)
+        else:
+            places.append(b"%010d%010d" % (at, len(value)))
+            at += len(value)
+    return b"".join(places), b"\0" + b"".join([value for value in values if value is not None])
+
+
+_NOWHERE = b"0" * 20
 
 
 def _stored(row: Row) -> tuple[Any, ...]:

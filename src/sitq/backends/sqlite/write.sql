@@ -100,10 +100,14 @@ DELETE FROM sitq_body WHERE sequence IN (SELECT value FROM json_each(?1))
 
 -- name: settle
 -- The usual end of an attempt: what it leaves as it is need not be written.
+-- ?2 says where in ?3 the results are: ten digits of the start, 0 for none, and ten of the length.
 UPDATE sitq_task SET
-    stage = j.value ->> 1, keep_until = j.value ->> 2, finished = ?3, lease_until = NULL, owner = NULL, stop = NULL,
-    result = iif(j.value ->> 3 IS NULL, NULL, substr(?2, j.value ->> 3, j.value ->> 4))
-FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
+    stage = ?4, keep_until = ?5, finished = ?6, lease_until = NULL, owner = NULL, stop = NULL,
+    result = iif(substr(?2, 20 * j.key + 1, 10) = x'30303030303030303030', NULL, substr(
+        ?3,
+        CAST(substr(?2, 20 * j.key + 1, 10) AS INTEGER),
+        CAST(substr(?2, 20 * j.key + 11, 10) AS INTEGER)))
+FROM json_each(?1) AS j WHERE sequence = j.value
 
 -- name: start
 UPDATE sitq_task SET

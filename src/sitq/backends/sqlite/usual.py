@@ -1,0 +1,116 @@
+"""The usual way of a task, made short: a first attempt of a task without anything unusual, settled by its holder.
+
+What a claim reads of such a task is its body and little else, and what it came to know is kept in this process until
+the task is settled: then the store is asked only whether all of it still holds. Everything else takes the long way
+through whole rows. Both ways come to the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sitq.backends.sqlite.connection import Connection
+from sitq.backends.sqlite.lanes import encode
+from sitq.backends.sqlite.row import RUNNING, Row
+from sitq.move import Move, Settle
+from sitq.record import Record, State
+
+_MOST: Final = 100_000
+"""Tasks that are remembered at the most: those whose leases were lost are never settled here."""
+
+
+class Fresh(NamedTuple):
+    """What a claim reads of a task at its first attempt that has nothing unusual."""
+
+    sequence: int
+    queue: int
+    lane: int
+    priority: int
+    due: int
+    created: int
+    body: str | None
+    """In hexadecimal; None if the task is not of this kind."""
+
+
+class Held(NamedTuple):
+    """What this process knows of a running task that it claimed itself."""
+
+    token: str
+    sequence: int
+    queue: int
+    lane: int
+    reply: str | None
+
+
+_fresh = msgspec.json.Decoder(list[Fresh]).decode
+_sequences = msgspec.json.Decoder(list[int]).decode
+_record = msgspec.msgpack.Decoder(Record).decode
+
+
+def read_fresh(db: Connection, sequences: Sequence[int]) -> list[Fresh]:
+    """What is read of ready tasks first; a task without a body here is to be read whole."""
+    return _fresh(db.one("fresh_by_sequence", encode(sequences).decode()))
+
+
+def fresh_record(fresh: Fresh, token: str, owner: str, now: int, lease_until: int) -> Record:
+    """The record of a task that has just been started.
+
+    Raises:
+        ValueError: The stored body cannot be read.
+    """
+    try:
+        record = _record(bytes.fromhex(fresh.body or ""))
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    record.state = State.RUNNING
+    record.sequence = fresh.sequence
+    record.priority = fresh.priority
+    record.due = fresh.due
+    record.delay = 0
+    record.created = fresh.created
+    record.attempt = 1
+    record.token = token
+    record.owner = owner
+    record.lease_until = lease_until
+    record.started = now
+    return record
+
+
+class Holding:
+    """The tasks that this process claimed in the usual way and has not settled yet.
+
+    Written by the loops that claim and read by the writer; each step is one operation on a dictionary.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held] = {}
+
+    def remember(self, id: str, held: Held) -> None:
+        """Note a task that was claimed."""
+        if len(self._held) >= _MOST:
+            self._held.clear()
+        self._held[id] = held
+
+    def recall(self, db: Connection, moves: Sequence[Move]) -> list[Row]:
+        """The rows of tasks that are settled here in the usual way, as far as they are what they were."""
+        known: dict[str, dict[int, tuple[str, Held]]] = {}
+        for move in moves:
+            held = self._held.pop(move.id, None)
+            if held is not None and type(move) is Settle and move.token == held.token and not move.follow:
+                known.setdefault(held.token, {})[held.sequence] = move.id, held
+        rows: list[Row] = []
+        for token, tasks in known.items():
+            still = _sequences(db.one("running_unchanged", encode(list(tasks)).decode(), token))
+            rows += [_row(*tasks[one]) for one in still]
+        return rows
+
+
+def _row(id: str, held: Held) -> Row:
+    """As much of a row as settling it takes; the rest of its columns stays as it is."""
+    return Row(
+        held.sequence, id, held.queue, held.lane, RUNNING, 0, 0, None, 0, None, None, None, None,
+        attempt=1, token=held.token, reply=held.reply,
+    )  # fmt: skip
