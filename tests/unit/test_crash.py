@@ -32,4 +32,4 @@ def test_the_verdict_says_how_often_and_what_to_do():
     assert "quarantined" in failure.message
     assert "4 times" in failure.message
     assert "2 times" in failure.message
-    assert "retry it by hand" in failure.message
+    assert "enqueue it again" in failure.message

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
+from sitq import exceptions
 from sitq.backends.base import Share, Want
 from sitq.backends.sqlite import SQLiteBackend, location
-from sitq.exceptions import BackendError, ConfigurationError, ConnectionError, ResourceExhaustionError
+from sitq.exceptions import BackendError, ConfigurationError, ResourceExhaustionError
 from sitq.move import Settle
 from sitq.record import Record, State
 
@@ -37,15 +38,15 @@ async def refusal(path, kind, **options):
 
 
 async def test_a_folder_is_no_database(tmp_path):
-    assert "is a folder" in await refusal(tmp_path, ConnectionError)
+    assert "is a folder" in await refusal(tmp_path, exceptions.ConnectionError)
 
 
 async def test_a_missing_folder_is_named(tmp_path):
-    assert "does not exist" in await refusal(tmp_path / "missing" / "t.db", ConnectionError)
+    assert "does not exist" in await refusal(tmp_path / "missing" / "t.db", exceptions.ConnectionError)
 
 
 async def test_a_tilde_is_not_expanded_silently():
-    assert "expanduser" in await refusal("~/nowhere/t.db", ConnectionError)
+    assert "expanduser" in await refusal("~/nowhere/t.db", exceptions.ConnectionError)
 
 
 async def test_another_file_is_not_overwritten(tmp_path):
@@ -88,7 +89,7 @@ async def test_what_may_not_be_written_is_refused_with_the_reason(tmp_path):
         parent.chmod(0o755)
     os.seteuid(65534)
     try:
-        with pytest.raises(ConnectionError, match="permissions"):
+        with pytest.raises(exceptions.ConnectionError, match="permissions"):
             await SQLiteBackend(path).connect()
     finally:
         os.seteuid(0)
@@ -145,9 +146,13 @@ async def test_a_full_disk_refuses_tasks_stops_claims_and_lets_running_ones_be_s
         db = backend._engine.writer.db.raw
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages + 3}")
-        with pytest.raises(ResourceExhaustionError):
+
+        async def fill():
             for number in range(20):
                 await backend.put(tasks(20, f"u{number}-", 1000))
+
+        with pytest.raises(ResourceExhaustionError):
+            await fill()
         assert (await backend.take(want("d"))).records == []
         moves = [
             Settle(id=record.id, token="c", state=State.COMPLETED, result=b"y" * 1000)

@@ -137,7 +137,7 @@ class Taken(msgspec.Struct, frozen=True):
         now: The store's clock.
         next: When, as far as the store can tell, something more may become claimable: the next due time, the
             end of a lease, of a pause or of a rate's interval. `None` if only news can change that. It may be
-            too early, and news may come before it; it is now if the want's limit was reached.
+            too early, and news may come before it; it is now if the limit of the want was reached.
     """
 
     records: list[Record]

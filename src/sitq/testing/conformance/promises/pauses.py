@@ -59,7 +59,7 @@ class PausePromises:
     @pytest.mark.parametrize("what", ["queue", "function", "limit key"])
     async def test_a_pause_holds_nothing_else(self, store: Store, what: str) -> None:
         await store.backend.swap(PAUSES[what], None, b"")
-        free = task("free", queue="free", name="hel", limits=(Limit("hel"), Limit("held2")))
+        free = task("free", queue="free", name="he", limits=(Limit("he"), Limit("held2")))
         await store.place(task(**held("a")), free)  # type: ignore[arg-type]
         assert await store.take_ids(5, queues=("held", "free")) == ["free"]
 
