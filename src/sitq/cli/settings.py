@@ -53,7 +53,5 @@ def target_of(given: str | None) -> str:
 
 def set_up_logging(level: str) -> None:
     """Log to stderr, unless the application has said otherwise, and sitq itself from this level on."""
-    logging.basicConfig(
-        stream=sys.stderr, format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, format=_FORMAT)
     logging.getLogger("sitq").setLevel(level.upper())

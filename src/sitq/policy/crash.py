@@ -29,9 +29,9 @@ def verdict(record: Record, now: int) -> Failure:
     return Failure(
         kind="crashed",
         message=(
-            f"quarantined: its worker died {record.crashes} times while it ran, and it did not come back from "
-            f"{record.alone} runs alone; find what kills the process (memory, a native extension, os._exit), "
-            "then enqueue it again"
+            f"quarantined: its worker died {record.crashes} times while it ran, and it did not come back "
+            f"from {record.alone} runs alone; find what kills the process (memory, a native extension, "
+            "os._exit), then enqueue it again"
         ),
         attempt=record.attempt,
         at=now,
