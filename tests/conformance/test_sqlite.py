@@ -7,6 +7,9 @@ from sitq.backends.base import Backend
 from sitq.backends.sqlite import SQLiteBackend
 from sitq.testing.conformance import BackendConformance, Harness
 
+# No MessagePack begins with this byte.
+DAMAGE = "UPDATE sitq_task SET body = x'c1' WHERE id = ?"
+
 
 class FileHarness(Harness):
     frozen = True
@@ -36,9 +39,7 @@ class FileHarness(Harness):
     async def corrupt(self, backend: Backend, id: str) -> None:
         def damage() -> None:
             with contextlib.closing(sqlite3.connect(self.folder / "tasks.db")) as database, database:
-                # No MessagePack begins with this byte.
-                row = database.execute("UPDATE sitq_task SET body = x'c1' WHERE id = ?", (id,))
-                assert row.rowcount == 1
+                assert database.execute(DAMAGE, (id,)).rowcount == 1
 
         await asyncio.to_thread(damage)
 
@@ -55,6 +56,13 @@ class InMemoryHarness(Harness):
         backend = SQLiteBackend(":memory:", clock=self.clock)
         await backend.connect()
         return backend
+
+    async def corrupt(self, backend: Backend, id: str) -> None:
+        assert isinstance(backend, SQLiteBackend)
+        damage = backend._write(
+            backend._use("damage"), "damage", lambda work: work.db.raw.execute(DAMAGE, (id,)).rowcount, 1
+        )
+        assert await damage == 1
 
 
 class TestFile(BackendConformance):

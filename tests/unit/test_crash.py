@@ -31,5 +31,5 @@ def test_the_verdict_says_how_often_and_what_to_do():
     assert (failure.kind, failure.attempt, failure.at) == ("crashed", 5, 99)
     assert "quarantined" in failure.message
     assert "4 times" in failure.message
-    assert "2 times" in failure.message
+    assert "2 runs alone" in failure.message
     assert "enqueue it again" in failure.message
