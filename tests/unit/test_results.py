@@ -230,6 +230,24 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_no_noise(backend, wai
     assert noise == []
 
 
+async def test_a_failure_is_no_noise_for_one_who_left_before_it_could_be_told(backend, waiter):
+    noise = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: noise.append(context))
+    await put(backend, waiter, "a", "b")
+    first = await waiting(waiter, backend, "a")
+    backend.after_a_read = asyncio.Event().wait  # the other one's look is under way meanwhile
+    second = await waiting(waiter, backend, "b")
+    backend.broken = BackendError("the disk burns")
+    backend._store.hub.hint([waiter.topic])
+    with pytest.raises(BackendError):
+        await first
+    second.cancel()
+    await asyncio.wait([second])
+    del first, second
+    gc.collect()
+    assert noise == []
+
+
 async def test_closing_tells_those_who_wait(backend, waiter):
     await put(backend, waiter, "a")
     task = await waiting(waiter, backend, "a")
