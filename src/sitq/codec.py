@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from sitq import functions
-from sitq.envelope import Opened, Purpose, open_envelope, seal
+from sitq.envelope import Form, Opened, Purpose, open_envelope, seal
 from sitq.exceptions import SerializationError
 from sitq.keys import KeyRing
 from sitq.options import NO_OPTIONS, Options
@@ -28,6 +28,8 @@ from sitq.serialization import (
 
 if TYPE_CHECKING:
     from sitq.backends.base import Backend
+
+_MOST_FORMS: Final = 1000
 
 _BUILT_IN: Final[dict[str, Serializer]] = {
     each.name: each for each in (CloudpickleSerializer(), JSONSerializer(), MsgpackSerializer())
@@ -62,6 +64,7 @@ class Codec:
         self._trusted = trusted
         self._most = most
         self._resolved: dict[tuple[str, bool], Callable[..., Any]] = {}
+        self._forms: dict[tuple[Purpose, str, str], Form] = {}
 
     @classmethod
     def of(
@@ -95,9 +98,7 @@ class Codec:
         naming = functions.name_of(function)
         # A registered function of a script goes by its name where code cannot go along.
         by_value = naming.by_value and not (naming.registered and not self._carries_code)
-        body = dumps_call(
-            self._serializer, args, kwargs, function if by_value else None, target=function
-        )
+        body = dumps_call(self._serializer, args, kwargs, function if by_value else None, target=function)
         lane = options.queue or queue
         record = Record(
             id=task_id,
@@ -120,13 +121,17 @@ class Codec:
             SignatureError: The payload is not to be trusted.
             SerializationError: The payload cannot be read.
         """
-        opened = self._open(record.payload, "task", record)
-        serializer = self.serializer_named(opened.codec)
+        form = self._form("task", record.queue, record.name)
+        payload = None if form is None else form.open(record.payload, record.id)
+        serializer = self._serializer
+        if payload is None:
+            opened = self._open(record.payload, "task", record)
+            payload, serializer = opened.payload, self.serializer_named(opened.codec)
         if record.python is None:
             function = self._resolve(record.name, registered_only=not carries_code(serializer))
-            call = loads_call(serializer, opened.payload)
+            call = loads_call(serializer, payload)
             return function, call.args, call.kwargs
-        call = loads_call(serializer, opened.payload)
+        call = loads_call(serializer, payload)
         if call.function is None:
             raise SerializationError(f"the payload of task {record.id} holds no function", task_id=record.id)
         return call.function, call.args, call.kwargs
@@ -185,7 +190,23 @@ class Codec:
             limit=self._most,
         )
 
+    def _form(self, purpose: Purpose, queue: str, name: str) -> Form | None:
+        """The prepared envelope, where there is nothing to sign or to verify."""
+        if self._keys is not None or not self._trusted:
+            return None
+        forms = self._forms
+        form = forms.get((purpose, queue, name))
+        if form is None:
+            if len(forms) >= _MOST_FORMS:
+                forms.clear()
+            form = Form(purpose, self._namespace, queue, name, self._name, self._most)
+            forms[purpose, queue, name] = form
+        return form
+
     def _seal(self, body: bytes, purpose: Purpose, subject: str, queue: str, name: str) -> bytes:
+        form = self._form(purpose, queue, name)
+        if form is not None:
+            return form.seal(body, subject)
         return seal(
             body,
             purpose=purpose,

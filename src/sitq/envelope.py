@@ -21,7 +21,7 @@ from sitq.exceptions import SerializationError, SignatureError
 from sitq.keys import VARIABLE, KeyRing
 from sitq.serialization import MAX_PAYLOAD, check_size
 
-__all__ = ["SAFE_CODECS", "Opened", "Purpose", "open_envelope", "reseal", "seal"]
+__all__ = ["SAFE_CODECS", "Form", "Opened", "Purpose", "open_envelope", "reseal", "seal"]
 
 Purpose = Literal["task", "result", "error", "step", "schedule"]
 """What a payload is; one sealed for one purpose is refused for every other."""
@@ -158,6 +158,53 @@ def open_envelope(
             task_id=task_id,
         )
     return Opened(data[found.start : found.end], found.codec, found.name, found.key_id)
+
+
+class Form:
+    """The unsigned envelopes of one function in one queue: what is the same in all of them, prepared.
+
+    Writes and reads what `seal` and `open_envelope` do, for half of their price.
+    """
+
+    __slots__ = ("_fields", "_head", "_id_at", "_limit", "_purpose")
+
+    def __init__(
+        self, purpose: Purpose, namespace: str, queue: str, name: str, codec: str, limit: int = MAX_PAYLOAD
+    ) -> None:
+        self._head, self._fields = _lane(purpose, "", namespace, queue, name, codec)
+        self._id_at = _HEADER_BYTES + len(self._fields)
+        self._limit = limit
+        self._purpose = purpose
+
+    def seal(self, payload: bytes, task_id: str) -> bytes:
+        """The payload in an envelope.
+
+        Raises:
+            SerializationError: The payload is too large, or the task id too long.
+        """
+        identity = task_id.encode()
+        size = len(payload)
+        if size > self._limit:
+            check_size(payload, self._limit, self._purpose)
+        if len(identity) > _LONGEST[0]:
+            raise SerializationError(f"the task id has {len(identity)} bytes, more than {_LONGEST[0]}")
+        return b"".join((self._head, _TASK.pack(len(identity), size), self._fields, identity, payload))
+
+    def open(self, data: bytes, task_id: str) -> bytes | None:
+        """The payload of an envelope of this form, or None for any other: let `open_envelope` say what it is."""
+        if not (data.startswith(self._head) and data.startswith(self._fields, _HEADER_BYTES)):
+            return None
+        identity = task_id.encode()
+        id_bytes, size = _TASK.unpack_from(data, _TASK_AT)
+        start = self._id_at + id_bytes
+        if (
+            id_bytes == len(identity)
+            and len(data) == start + size
+            and size <= self._limit
+            and data.startswith(identity, self._id_at)
+        ):
+            return data[start:]
+        return None
 
 
 def reseal(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sitq import envelope
-from sitq.envelope import Opened, open_envelope, reseal, seal
+from sitq.envelope import Form, Opened, open_envelope, reseal, seal
 from sitq.exceptions import SerializationError, SignatureError
 from sitq.keys import KeyRing, hkdf
 
@@ -328,3 +328,45 @@ def test_what_tasks_share_is_prepared_once():
         data = sealed(task_id=f"t-{number}")
         opened(data, task_id=f"t-{number}", trusted=True)
     assert envelope._lane.cache_info().misses == 1
+
+
+def test_a_form_writes_and_reads_what_the_general_functions_do():
+    form = Form("task", "sitq", "default", "app:run", "json")
+    sealed = form.seal(b"payload", "id-1")
+    context = {"purpose": "task", "namespace": "sitq", "queue": "default", "task_id": "id-1"}
+    assert sealed == seal(b"payload", **context, name="app:run", codec="json")
+    assert form.open(sealed, "id-1") == b"payload"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"purpose": "result"},
+        {"namespace": "other"},
+        {"queue": "other"},
+        {"task_id": "id-2"},
+        {"name": "app:other"},
+        {"codec": "cloudpickle"},
+    ],
+)
+def test_a_form_reads_no_envelope_of_another_form(other):
+    context = {
+        "purpose": "task",
+        "namespace": "sitq",
+        "queue": "default",
+        "task_id": "id-1",
+        "name": "app:run",
+        "codec": "json",
+    }
+    form = Form("task", "sitq", "default", "app:run", "json")
+    assert form.open(seal(b"payload", **(context | other)), "id-1") is None
+
+
+def test_a_form_reads_no_damaged_and_no_signed_envelope():
+    form = Form("task", "sitq", "default", "app:run", "json")
+    sealed = form.seal(b"payload", "id-1")
+    assert form.open(sealed[:-1], "id-1") is None
+    assert form.open(sealed + b"x", "id-1") is None
+    assert form.open(b"", "id-1") is None
+    with pytest.raises(SerializationError, match="more than the limit"):
+        Form("task", "sitq", "default", "app:run", "json", limit=3).seal(b"payload", "id-1")

@@ -80,6 +80,14 @@ def loads_call(serializer: Serializer, data: bytes) -> Call:
         raise
     except BaseException as error:
         raise damage(codec_name(serializer), error) from error
+    if (
+        type(value) is tuple
+        and len(value) == _WITHOUT_FUNCTION
+        and type(value[0]) is tuple
+        and type(value[1]) is dict
+        and not value[1]
+    ):
+        return Call(None, value[0], value[1])  # the frequent case
     if type(value) in _SEQUENCES:
         if len(value) == _WITHOUT_FUNCTION and _are_arguments(value[0], value[1]):
             return Call(None, tuple(value[0]), value[1])

@@ -18,13 +18,15 @@ from sitq.record import PROGRESS_KEPT, Record, State
 
 def apply(work: Work, moves: Sequence[Move], most: int, holding: Holding) -> list[bool]:
     """Carry out moves in order; each answers whether it was kept."""
-    work.adopt(holding.recall(work.db, moves))
-    work.load_ids(move.id for move in moves)
+    usual = holding.settle(work, moves)
+    if len(usual) == len(moves):
+        return [True] * len(moves)
+    work.load_ids(move.id for move in moves if move.id not in usual)
     work.lanes.load(work.db, {row.lane for row in work.rows.values()})
     follow = [one for move in moves if isinstance(move, Settle | Retry | Release) for one in move.follow]
     if follow:
         prepare(work, follow)
-    kept = [_carry_out(work, move, most) for move in moves]
+    kept = [move.id in usual or _carry_out(work, move, most) for move in moves]
     spread(work)
     return kept
 

@@ -69,11 +69,12 @@ class Turns:
         """The turn at which a task of the tenant would start."""
         return max(self.of.get(tenant, 0), self.served)
 
-    def start(self, tenant: str | None, stride: int) -> None:
-        """Count a start."""
-        self.served = self.next(tenant)
-        self.of[tenant] = self.served + stride
-        self.moved.add(tenant)
+    def start(self, tenant: str | None, stride: int, times: int = 1) -> None:
+        """Count a start, or several of the same tenant one after another."""
+        if times:
+            self.served = self.next(tenant) + (times - 1) * stride
+            self.of[tenant] = self.served + stride
+            self.moved.add(tenant)
 
 
 @dataclass(slots=True)

@@ -171,8 +171,7 @@ class QueueClaim:
         """The usual case: one lane, and nothing that could forbid a start."""
         sequences = _sequences(self.db.one("ready_of_lane", lane, most))
         self._start(sequences)
-        for _ in sequences:
-            self.turns.start(None, TURN)
+        self.turns.start(None, TURN, len(sequences))
         self._store_turns()
         return len(sequences)
 
@@ -228,15 +227,15 @@ class QueueClaim:
         until = work.now + want.lease
         self.db.run("start", encode(sequences).decode(), want.claim, want.worker, until, work.now)
         for read in reads:
-            if isinstance(read, Fresh):
-                work.started(read.queue, read.lane)
-            else:
+            if not isinstance(read, Fresh):
                 row = read.row
                 row.attempt += 1
                 row.token, row.owner = want.claim, want.worker
                 row.lease_until, row.started, row.expire_at = until, work.now, None
                 row.stage = RUNNING
-                work.started(row.queue, row.lane)
+        work.started(
+            self.queue.id, [read.lane if isinstance(read, Fresh) else read.row.lane for read in reads]
+        )
         work.flush_lanes()
         self.claim.reads += reads
         self.claim.wrote = True
@@ -289,8 +288,9 @@ def records_of(
         try:
             if isinstance(read, Fresh):
                 record = fresh_record(read, want.claim, want.worker, now, now + want.lease)
-                held = Held(want.claim, read.sequence, read.queue, read.lane, record.reply)
-                holding.remember(record.id, held)
+                holding.remember(
+                    Held(record.id, want.claim, read.sequence, read.queue, read.lane, record.reply)
+                )
             else:
                 record = record_of(read)
         except ValueError as error:

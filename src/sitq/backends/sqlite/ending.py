@@ -14,6 +14,9 @@ from sitq.backends.sqlite.unique import take_back
 from sitq.backends.sqlite.work import Work
 from sitq.record import DAY, ERRORS_KEPT, TERMINAL, Failure, State
 
+Children = dict[int, list[tuple[int, str]]]
+"""Those that depend on a task, with the effects of its end."""
+
 _edges = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 _FAILED = {STAGES[State.FAILED], STAGES[State.DEAD]}
 
@@ -90,32 +93,35 @@ def spread(work: Work) -> None:
     if not work.ended:
         return
     ended, work.ended = work.ended, []
-    if work.db.one("edges_of_parents", encode([row.sequence for row in ended]).decode()) == "[]":
-        over = [row.sequence for row in ended if row.parents is not None]
-        if over:
-            work.db.run("delete_edges_of_children", encode(over).decode())
-        return
-    children = _children(work, ended)
     parents = [row.sequence for row in ended]
     over = [row.sequence for row in ended if row.parents is not None]
-    for first in ended:
-        line = deque([first])
-        while line:
-            parent = line.popleft()
-            if parent.sequence not in children:
-                children.update(_children(work, [parent]))
-            for one, effects in children[parent.sequence]:
-                child = work.rows.get(one)
-                if child is not None and child.stage == BLOCKED:
-                    lift(work, child, parent.id, parent.state, effects)
-            below, work.ended = work.ended, []
-            parents += [row.sequence for row in below]
-            over += [row.sequence for row in below]
-            line += below
-    if any(children.values()):
-        work.db.run("edges_done", encode(parents).decode())
+    if work.db.one("edges_of_parents", encode(parents).decode()) != "[]":
+        children = _children(work, ended)
+        for first in ended:
+            below = _spread_below(work, first, children)
+            parents += below
+            over += below
+        if any(children.values()):
+            work.db.run("edges_done", encode(parents).decode())
     if over:
         work.db.run("delete_edges_of_children", encode(over).decode())
+
+
+def _spread_below(work: Work, first: Row, children: Children) -> list[int]:
+    """Let one end take effect, and the ends that come of it; answers which tasks those are of."""
+    line, sequences = deque([first]), list[int]()
+    while line:
+        parent = line.popleft()
+        if parent.sequence not in children:
+            children.update(_children(work, [parent]))
+        for one, effects in children[parent.sequence]:
+            child = work.rows.get(one)
+            if child is not None and child.stage == BLOCKED:
+                lift(work, child, parent.id, parent.state, effects)
+        below, work.ended = work.ended, []
+        sequences += [row.sequence for row in below]
+        line += below
+    return sequences
 
 
 def lift(work: Work, child: Row, parent: str, state: State, effects: str) -> None:
@@ -141,9 +147,9 @@ def lift(work: Work, child: Row, parent: str, state: State, effects: str) -> Non
         queue_up(work, child, max(child.due, work.now) + (child.delay or 0))
 
 
-def _children(work: Work, ended: Iterable[Row]) -> dict[int, list[tuple[int, str]]]:
+def _children(work: Work, ended: Iterable[Row]) -> Children:
     """The open edges to the tasks, and to those that will end because of them, and so on."""
-    found: dict[int, list[tuple[int, str]]] = {}
+    found: Children = {}
     level = {row.sequence: TERMINAL.index(row.state) for row in ended}
     while level:
         for one in level:

@@ -21,7 +21,7 @@ class Engine:
     """The writer, the reader, and what they share. It knows nothing of the backend object that uses it."""
 
     def __init__(
-        self, path: str, namespace: str, synchronous: Synchronous, clock: Clock, hub: Hub, db: Connection
+        self, path: str, namespace: str, synchronous: Synchronous, clock: Clock, *, hub: Hub, db: Connection
     ) -> None:
         self.path = path
         self.namespace = namespace
@@ -49,7 +49,7 @@ class Engine:
         try:
             db = Connection(path, namespace, synchronous=synchronous, cache=8192)
             migrate(db, namespace, path)
-            return cls(path, namespace, synchronous, clock, hub, db)
+            return cls(path, namespace, synchronous, clock, hub=hub, db=db)
         except Exception as error:
             if db is not None:
                 db.close()

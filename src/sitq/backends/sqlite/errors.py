@@ -7,7 +7,7 @@ import sqlite3
 from sitq.exceptions import (
     BackendError,
     ConfigurationError,
-    ConnectionError,
+    ConnectionError,  # noqa: A004 - the API's own word
     ResourceExhaustionError,
     SitqError,
 )

@@ -1,9 +1,9 @@
 """Limit keys in a claim: what they allow, which lanes they hold, and when those are to be looked at again.
 
 A lane that is over a limit is held by the key: it leaves the open lanes, however many tasks wait in it, and
-comes back when the key may have capacity. A mark says from when on that may be; every queue with lanes held by
-a key has one for it. Of the lanes that a key holds, only as many come back as it has capacity for, the best
-ones.
+comes back when the key may have capacity. A mark says from when on that may be; every queue with lanes held
+by a key has one for it. Of the lanes that a key holds, only as many come back as it has capacity for, the
+best ones.
 """
 
 from __future__ import annotations

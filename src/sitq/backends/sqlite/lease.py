@@ -83,7 +83,7 @@ class SQLiteLeaseChannel:
         value, error = answer[0]
         if error is not None:
             raise error
-        assert value is not None
+        assert value is not None  # noqa: S101 - there is one or the other
         return value
 
 

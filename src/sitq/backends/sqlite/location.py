@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from sitq.exceptions import ConfigurationError, ConnectionError
+from sitq.exceptions import ConfigurationError, ConnectionError  # noqa: A004 - the API's own word
 
 MEMORY: Final = ":memory:"
 

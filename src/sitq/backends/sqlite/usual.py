@@ -1,22 +1,24 @@
-"""The usual way of a task, made short: a first attempt of a task without anything unusual, settled by its holder.
+"""The usual way of a task, made short: a first attempt without anything unusual, which its holder completes.
 
-What a claim reads of such a task is its body and little else, and what it came to know is kept in this process until
-the task is settled: then the store is asked only whether all of it still holds. Everything else takes the long way
-through whole rows. Both ways come to the same.
+What a claim reads of such a task is its body and little else, and what it came to know is kept in this
+process until the task is settled: then the store is asked only whether all of it still holds. Everything else
+takes the long way through whole rows. Both ways come to the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
 
 import msgspec
 
 from sitq.backends.sqlite.connection import Connection
 from sitq.backends.sqlite.lanes import encode
-from sitq.backends.sqlite.row import RUNNING, Row
 from sitq.move import Move, Settle
 from sitq.record import Record, State
+
+if TYPE_CHECKING:
+    from sitq.backends.sqlite.work import Work
 
 _MOST: Final = 100_000
 """Tasks that are remembered at the most: those whose leases were lost are never settled here."""
@@ -38,6 +40,7 @@ class Fresh(NamedTuple):
 class Held(NamedTuple):
     """What this process knows of a running task that it claimed itself."""
 
+    id: str
     token: str
     sequence: int
     queue: int
@@ -88,29 +91,38 @@ class Holding:
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
 
-    def remember(self, id: str, held: Held) -> None:
+    def remember(self, held: Held) -> None:
         """Note a task that was claimed."""
         if len(self._held) >= _MOST:
             self._held.clear()
-        self._held[id] = held
+        self._held[held.id] = held
 
-    def recall(self, db: Connection, moves: Sequence[Move]) -> list[Row]:
-        """The rows of tasks that are settled here in the usual way, as far as they are what they were."""
-        known: dict[str, dict[int, tuple[str, Held]]] = {}
+    def settle(self, work: Work, moves: Sequence[Move]) -> set[str]:
+        """Settle those of the tasks that are what they were, and answer which.
+
+        Left to the long way are tasks that others depend on, and all that is not an attempt's plain success.
+        """
+        if len({move.id for move in moves}) < len(moves):
+            return set()  # what is said twice of a task is judged in its order
+        known: dict[str, dict[int, tuple[Held, bytes | None]]] = {}
         for move in moves:
             held = self._held.pop(move.id, None)
-            if held is not None and type(move) is Settle and move.token == held.token and not move.follow:
-                known.setdefault(held.token, {})[held.sequence] = move.id, held
-        rows: list[Row] = []
+            if held is not None and is_success(move, held.token):
+                known.setdefault(held.token, {})[held.sequence] = held, move.result
+        settled: set[str] = set()
         for token, tasks in known.items():
-            still = _sequences(db.one("running_unchanged", encode(list(tasks)).decode(), token))
-            rows += [_row(*tasks[one]) for one in still]
-        return rows
+            still = _sequences(work.db.one("running_unchanged", encode(list(tasks)).decode(), token))
+            if still:
+                settled |= work.settle_usual([tasks[one] for one in still])
+        return settled
 
 
-def _row(id: str, held: Held) -> Row:
-    """As much of a row as settling it takes; the rest of its columns stays as it is."""
-    return Row(
-        held.sequence, id, held.queue, held.lane, RUNNING, 0, 0, None, 0, None, None, None, None,
-        attempt=1, token=held.token, reply=held.reply,
-    )  # fmt: skip
+def is_success(move: Move, token: str) -> TypeGuard[Settle]:
+    """Whether the move says that the attempt with this token succeeded, and no more than that."""
+    return (
+        type(move) is Settle
+        and move.state is State.COMPLETED
+        and move.token == token
+        and move.failure is None
+        and not move.follow
+    )

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 IN_MODIFY: Final = 0x2
@@ -77,10 +78,9 @@ class Watch:
             os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
         )
         try:
-            self._inotify: Inotify | None = Inotify(log)
+            target = partial(self._sleep, Inotify(log))
         except OSError:
-            self._inotify = None
-        target = self._poll if self._inotify is None else self._sleep
+            target = partial(self._poll)
         self._thread = threading.Thread(target=target, name="sitq-sqlite-watch", daemon=True)
         self._thread.start()
 
@@ -99,10 +99,9 @@ class Watch:
         with contextlib.suppress(OSError):
             os.write(self._wake_writer, b"x")
 
-    def _sleep(self) -> None:
-        assert self._inotify is not None
+    def _sleep(self, log: Inotify) -> None:
         events = select.poll()
-        events.register(self._inotify.file, select.POLLIN)
+        events.register(log.file, select.POLLIN)
         events.register(self._wake_reader, select.POLLIN)
         try:
             while not self._closed:
@@ -110,12 +109,12 @@ class Watch:
                     select.select([self._wake_reader], [], [])
                 else:
                     events.poll()
-                self._inotify.drain()
+                log.drain()
                 self._forget_wakes()
                 self._look()
                 time.sleep(PAUSE)
         finally:
-            self._inotify.close()
+            log.close()
             self._close_pipe()
 
     def _poll(self) -> None:

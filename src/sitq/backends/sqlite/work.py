@@ -7,7 +7,7 @@ that changed in a few statements more. The number of steps does not depend on th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import astuple
@@ -21,6 +21,7 @@ from sitq.backends.sqlite.row import (
     QUEUED,
     READY,
     RUNNING,
+    STAGES,
     STATES,
     History,
     Read,
@@ -31,11 +32,15 @@ from sitq.backends.sqlite.row import (
     rows_of,
     tombstone,
 )
-from sitq.record import Limit, Record
+from sitq.record import DAY, Limit, Record, State
+
+if TYPE_CHECKING:
+    from sitq.backends.sqlite.usual import Held
 
 INLINE = 1500
 """Bytes of a body that stay in its row; a bigger one would be written again with each change of the row."""
 
+_edges = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 _names = msgspec.json.Decoder(list[str]).decode
 
 
@@ -51,6 +56,7 @@ class Work:
         self.ids: dict[str, Row | None] = {}
         self.dirty: dict[int, Row] = {}
         self.settled: dict[int, bytes | None] = {}
+        self._usual: dict[int, bytes | None] = {}
         self.histories: dict[int, bytes] = {}
         self.results: dict[int, bytes] = {}
         self.new: list[tuple[Row, bytes | None]] = []
@@ -194,6 +200,34 @@ class Work:
         self.settled[row.sequence] = result
         self._free(row)
 
+    def settle_usual(self, tasks: Sequence[tuple[Held, bytes | None]]) -> set[str]:
+        """Let running tasks complete whose columns are as their claim left them; which of them did.
+
+        Those that others depend on are left out.
+        """
+        sequences = [held.sequence for held, _ in tasks]
+        parents = {
+            parent for parent, *_ in _edges(self.db.one("edges_of_parents", encode(sequences).decode()))
+        }
+        settled: set[str] = set()
+        lanes: dict[tuple[int, int], int] = {}
+        for held, result in tasks:
+            if held.sequence in parents:
+                continue
+            settled.add(held.id)
+            self._usual[held.sequence] = result
+            lane = held.queue, held.lane
+            lanes[lane] = lanes.get(lane, 0) + 1
+            if held.reply:
+                self.topics.add(held.reply)
+        self.topics.add(DONE_TOPIC)
+        for (queue, number), count in lanes.items():
+            self._count(queue, RUNNING, -count)
+            self._count(queue, STAGES[State.COMPLETED], count)
+            for key in set(self.lanes.get(self.db, number).what.keys):
+                self.freed[key] = self.freed.get(key, 0) + count
+        return settled
+
     def reorder(self, row: Row, priority: int) -> None:
         """Change a waiting task's priority."""
         row.priority = priority
@@ -202,11 +236,12 @@ class Work:
             self._lower.add(row.lane)
             self._head(row)
 
-    def started(self, queue: int, lane: int) -> None:
-        """Count a ready task that has just been started."""
-        self._count(queue, READY, -1)
-        self._count(queue, RUNNING, 1)
-        self._lower.add(lane)
+    def started(self, queue: int, lanes: Iterable[int]) -> None:
+        """Count ready tasks of a queue that have just been started, given the lane of each."""
+        started = list(lanes)
+        self._count(queue, READY, -len(started))
+        self._count(queue, RUNNING, len(started))
+        self._lower.update(started)
 
     def forget(self, row: Row) -> None:
         """Count a row out that is being deleted."""
@@ -356,7 +391,7 @@ class Work:
             result = self.settled.pop(one)
             if result is not None:
                 self.results[one] = result
-        if self.settled:
+        if self.settled or self._usual:
             self._flush_settled()
         if self.dirty:
             self.db.run("store", encode([_stored(row) for row in self.dirty.values()]).decode())
@@ -379,10 +414,13 @@ class Work:
         for one in self.settled:
             row = self.rows[one]
             alike.setdefault((row.stage, row.keep_until), []).append(one)
+        if self._usual:
+            alike.setdefault((STAGES[State.COMPLETED], self.now + DAY), []).extend(self._usual)
+            self.settled |= self._usual
         for (stage, keep_until), sequences in alike.items():
             places, blob = packed([self.settled[one] for one in sequences])
             self.db.run("settle", encode(sequences).decode(), places, blob, stage, keep_until, self.now)
-        self.settled = {}
+        self.settled, self._usual = {}, {}
 
     def flush_lanes(self) -> None:
         """Write what is known of the lanes whose tasks have changed."""

@@ -171,10 +171,9 @@ class Writer:
         return version != known
 
     def _peek(self, batch: list[Job], outcomes: list[tuple[Job, Any, Exception | None]]) -> list[Job]:
-        if len(batch) > 1 or batch[0].peek is None:
-            return batch
         job = batch[0]
-        assert job.peek is not None
+        if len(batch) > 1 or job.peek is None:
+            return batch
         try:
             answer = job.peek(self.db, self.clock())
         except Exception:  # noqa: BLE001 - the transaction will say what is wrong
