@@ -8,6 +8,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -63,25 +64,40 @@ class Writer:
         self._asked = False
         self._version = -1
         self._full_since = 0.0
-        self._left: Job | None = None
         self._closed = False
-        self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._inbox: deque[Job | None] = deque()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._ringing: set[asyncio.AbstractEventLoop] = set()
         self._thread = threading.Thread(target=self._run, name="sitq-sqlite-writer", daemon=True)
         self._thread.start()
 
     # -- from any thread -------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        """Have a job done."""
+        """Have a job done.
+
+        The thread is woken when the turn of the event loop is over, so that what the loop's tasks ask for in
+        one turn, such as a worker's settles and its next claim, is done in one transaction.
+        """
         if self._closed:
             raise BackendError(f"the store in {self.path} is closed", operation=job.operation)
-        self._inbox.put(job)
+        self._inbox.append(job)
+        if job.loop is None:
+            self._bell.put(None)
+        elif job.loop not in self._ringing:
+            self._ringing.add(job.loop)
+            job.loop.call_soon(self._ring, job.loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ringing.discard(loop)
+        self._bell.put(None)
 
     def stop(self, timeout: float | None = 10) -> None:
         """Do what is in the inbox, then end the thread. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._inbox.put(None)
+            self._inbox.append(None)
+            self._bell.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
@@ -97,32 +113,24 @@ class Writer:
             self._refuse_rest()
 
     def _refuse_rest(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                job = self._inbox.get_nowait()
-                if job is not None:
-                    error = BackendError(f"the store in {self.path} is closed", operation=job.operation)
-                    _tell([(job, None, error)])
+        while self._inbox:
+            job = self._inbox.popleft()
+            if job is not None:
+                error = BackendError(f"the store in {self.path} is closed", operation=job.operation)
+                _tell([(job, None, error)])
 
     def _collect(self) -> list[Job] | None:
         """The next jobs, for one transaction; None at the end."""
-        first, self._left = self._left or self._inbox.get(), None
+        while not self._inbox:
+            self._bell.get()
+        first = self._inbox.popleft()
         if first is None:
             return None
         batch, rows = [first], first.rows
-        while rows < MOST:
-            try:
-                job = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                self._inbox.put(None)
-                break
-            if rows + job.rows > MOST:
-                self._left = job
-                break
+        while self._inbox and (job := self._inbox[0]) is not None and rows + job.rows <= MOST:
             batch.append(job)
             rows += job.rows
+            self._inbox.popleft()
         return batch
 
     def _do(self, batch: list[Job]) -> None:
