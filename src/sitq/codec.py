@@ -199,7 +199,7 @@ class Codec:
         if form is None:
             if len(forms) >= _MOST_FORMS:
                 forms.clear()
-            form = Form(purpose, self._namespace, queue, name, self._name, self._most)
+            form = Form(purpose, self._namespace, queue, name, self._name, limit=self._most)
             forms[purpose, queue, name] = form
         return form
 

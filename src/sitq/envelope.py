@@ -169,7 +169,7 @@ class Form:
     __slots__ = ("_fields", "_head", "_id_at", "_limit", "_purpose")
 
     def __init__(
-        self, purpose: Purpose, namespace: str, queue: str, name: str, codec: str, limit: int = MAX_PAYLOAD
+        self, purpose: Purpose, namespace: str, queue: str, name: str, codec: str, *, limit: int = MAX_PAYLOAD
     ) -> None:
         self._head, self._fields = _lane(purpose, "", namespace, queue, name, codec)
         self._id_at = _HEADER_BYTES + len(self._fields)
@@ -191,7 +191,7 @@ class Form:
         return b"".join((self._head, _TASK.pack(len(identity), size), self._fields, identity, payload))
 
     def open(self, data: bytes, task_id: str) -> bytes | None:
-        """The payload of an envelope of this form, or None for any other: let `open_envelope` say what it is."""
+        """The payload of an envelope of this form, or None for any other, of which `open_envelope` tells."""
         if not (data.startswith(self._head) and data.startswith(self._fields, _HEADER_BYTES)):
             return None
         identity = task_id.encode()

@@ -21,7 +21,6 @@ HOT = {
     "store": ("[]",),
     "lower_lanes": ("[]",),
     "raise_lanes": ("[]",),
-    "edges_of_parents": ("[]",),
     "renewable": ("[]",),
     "renew": ("[]", 1),
     "lapsed": (1, 10),
