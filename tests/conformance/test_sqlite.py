@@ -8,7 +8,7 @@ from sitq.backends.sqlite import SQLiteBackend
 from sitq.testing.conformance import BackendConformance, Harness
 
 # No MessagePack begins with this byte.
-DAMAGE = "UPDATE sitq_task SET body = x'c1' WHERE id = ?"
+DAMAGE = "UPDATE sitq_body SET body = x'c1' WHERE sequence = (SELECT sequence FROM sitq_task WHERE id = ?)"
 
 
 class FileHarness(Harness):

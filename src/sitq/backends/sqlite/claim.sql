@@ -74,8 +74,9 @@ SELECT json_group_array(json_array(t.sequence, t.queue, t.lane, t.priority, t.du
     t.attempt = 0 AND coalesce(
         t.wants, t.parents, t.ttl, t.deadline, t.delay, t.keep, t.keep_failed, t.failures, t.crashes, t.alone,
         t.history
-    ) IS NULL AND t.body IS NOT NULL, hex(t.body), NULL)))
+    ) IS NULL, hex(b.body), NULL)))
 FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.sequence = j.value
+LEFT JOIN sitq_body AS b ON b.sequence = t.sequence
 
 -- name: running_unchanged
 -- Which of the tasks still run under the token as they were claimed: not asked to stop, nothing noted.

@@ -27,8 +27,9 @@ SELECT json_group_array(json_array(json_array(
     hex(t.history)),
     (SELECT json_group_object(s.name, hex(s.value)) FROM sitq_step AS s WHERE s.task = t.sequence),
     iif(t.result IS NULL, NULL, hex(t.result)),
-    iif(t.body IS NULL, (SELECT hex(b.body) FROM sitq_body AS b WHERE b.sequence = t.sequence), hex(t.body))))
+    hex(b.body)))
 FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.sequence = j.value
+LEFT JOIN sitq_body AS b ON b.sequence = t.sequence
 
 -- name: tally
 SELECT json_group_array(json_array(q.name, t.state, t.tasks))

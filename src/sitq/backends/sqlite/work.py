@@ -37,9 +37,6 @@ from sitq.record import DAY, Limit, Record, State
 if TYPE_CHECKING:
     from sitq.backends.sqlite.usual import Held
 
-INLINE = 1500
-"""Bytes of a body that stay in its row; a bigger one would be written again with each change of the row."""
-
 _edges = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 _names = msgspec.json.Decoder(list[str]).decode
 
@@ -59,8 +56,8 @@ class Work:
         self._usual: dict[int, bytes | None] = {}
         self.histories: dict[int, bytes] = {}
         self.results: dict[int, bytes] = {}
-        self.new: list[tuple[Row, bytes | None]] = []
-        self.plain: list[tuple[Row, bytes | None]] = []
+        self.new: list[Row] = []
+        self.plain: list[Row] = []
         self.bodies: list[tuple[int, bytes]] = []
         self.steps: list[tuple[int, str, bytes]] = []
         self.edges: list[tuple[int, int, str, int]] = []
@@ -149,11 +146,8 @@ class Work:
     def place(self, row: Row, body: bytes, *, plain: bool = False) -> None:
         """Insert a task; a `plain` one has nothing but the columns that every task has."""
         self.rows[row.sequence] = self.ids[row.id] = row
-        inline: bytes | None = body
-        if len(body) > INLINE:
-            self.bodies.append((row.sequence, body))
-            inline = None
-        (self.plain if plain else self.new).append((row, inline))
+        self.bodies.append((row.sequence, body))
+        (self.plain if plain else self.new).append(row)
         self._count(row.queue, row.stage, 1)
         self._tasks[row.lane] = self._tasks.get(row.lane, 0) + 1
         if row.stage == READY:
@@ -167,10 +161,7 @@ class Work:
         self.flush_new()
         one = [row.sequence]
         self.db.run("drop_bodies", encode(one).decode())
-        inline = len(body) <= INLINE
-        self.db.run("store_body", row.sequence, body if inline else None)
-        if not inline:
-            self.db.insert("insert_body", [(row.sequence, body)])
+        self.db.insert("insert_body", [(row.sequence, body)])
 
     def move(self, row: Row, stage: int) -> None:
         """Change a row's stage, and what is counted by it."""
@@ -339,9 +330,9 @@ class Work:
         if self.plain:
             self._flush_plain()
         if self.new:
-            rows = [(*astuple(row)[:-1], self._new_history(row), body) for row, body in self.new]
+            rows = [(*astuple(row)[:-1], self._new_history(row)) for row in self.new]
             self.db.insert("insert_task", rows)
-            for row, _ in self.new:
+            for row in self.new:
                 self.dirty.pop(row.sequence, None)
             self.new = []
         if self.bodies:
@@ -367,9 +358,8 @@ class Work:
                     row.due,
                     row.created,
                     row.reply,
-                    body,
                 )
-                for row, body in self.plain
+                for row in self.plain
             ]
             self.db.insert("insert_plain", rows)
         self.plain = []

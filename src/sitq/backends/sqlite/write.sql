@@ -54,12 +54,12 @@ UPDATE sitq_meta SET value = max(value, ifnull((SELECT max(sequence) FROM sitq_t
 INSERT INTO sitq_task (
     sequence, id, queue, lane, stage, priority, due, delay, created, ttl, deadline, expires, expire_at,
     attempt, failures, crashes, alone, token, owner, lease_until, stop, started, finished, keep_until,
-    keep, keep_failed, stride, reply, wants, parents, unarmed, history, body
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    keep, keep_failed, stride, reply, wants, parents, unarmed, history
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_plain
-INSERT INTO sitq_task (sequence, id, queue, lane, stage, priority, due, created, reply, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sitq_task (sequence, id, queue, lane, stage, priority, due, created, reply)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_body
 INSERT INTO sitq_body (sequence, body) VALUES (?, ?)
@@ -91,9 +91,6 @@ FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
 -- name: store_result
 UPDATE sitq_task SET result = substr(?2, j.value ->> 1, j.value ->> 2)
 FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
-
--- name: store_body
-UPDATE sitq_task SET body = ?2 WHERE sequence = ?1
 
 -- name: drop_bodies
 DELETE FROM sitq_body WHERE sequence IN (SELECT value FROM json_each(?1))

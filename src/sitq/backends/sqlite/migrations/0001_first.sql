@@ -88,7 +88,7 @@ CREATE INDEX sitq_mark_at ON sitq_mark (queue, at);
 
 -- `stage`: 0 blocked, 1 queued, 2 queued and ready, 3 running, 4 completed, 5 failed, 6 cancelled,
 -- 7 expired, 8 dead. `expire_at` is when a waiting task expires, `wants` the unique key with its scope's
--- letter and window. NULL stands for the usual value. The body is last, since readers pass over it.
+-- letter and window. NULL stands for the usual value.
 CREATE TABLE sitq_task (
     sequence INTEGER PRIMARY KEY,
     id TEXT NOT NULL,
@@ -122,8 +122,7 @@ CREATE TABLE sitq_task (
     parents INTEGER,
     unarmed INTEGER,
     history BLOB,
-    result BLOB,
-    body BLOB
+    result BLOB
 );
 CREATE UNIQUE INDEX sitq_task_id ON sitq_task (id);
 CREATE INDEX sitq_task_ready ON sitq_task (lane, priority DESC, sequence) WHERE stage = 2;
@@ -132,7 +131,7 @@ CREATE INDEX sitq_task_expire ON sitq_task (queue, expire_at) WHERE expire_at IS
 CREATE INDEX sitq_task_lease ON sitq_task (lease_until) WHERE stage = 3;
 CREATE INDEX sitq_task_keep ON sitq_task (keep_until) WHERE keep_until IS NOT NULL;
 
--- Bodies that are too big to be written again with each change of their row.
+-- What never changes of a task, apart from what does: the pages of the one are written again with each start and end.
 CREATE TABLE sitq_body (
     sequence INTEGER PRIMARY KEY,
     body BLOB NOT NULL
