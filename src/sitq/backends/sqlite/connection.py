@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Final, Literal, TypeVar
 
 from sitq.backends.sqlite.errors import is_busy
+from sitq.backends.sqlite.haste import haste
 from sitq.backends.sqlite.location import MEMORY
 from sitq.backends.sqlite.statements import SIZES, statements
 
@@ -102,12 +103,13 @@ class Connection:
             polite: Says whether somebody else of this process should go first.
         """
         patiently(lambda: self.raw.execute("BEGIN IMMEDIATE"), urgent=urgent, polite=polite)
-        try:
-            yield
-            patiently(lambda: self.raw.execute("COMMIT"), urgent=True)
-        except BaseException:
-            self.rollback()
-            raise
+        with haste():
+            try:
+                yield
+                patiently(lambda: self.raw.execute("COMMIT"), urgent=True)
+            except BaseException:
+                self.rollback()
+                raise
 
     def rollback(self) -> None:
         """Undo the open transaction, if there is one."""
