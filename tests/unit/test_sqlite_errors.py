@@ -171,9 +171,8 @@ async def test_a_corrupt_record_is_put_aside_and_the_others_are_returned(tmp_pat
     async with SQLiteBackend(tmp_path / "t.db") as backend:
         await backend.put(tasks(3))
         with sqlite3.connect(tmp_path / "t.db") as db:
-            db.execute(
-                "UPDATE sitq_body SET body = x'ff' WHERE sequence = (SELECT sequence FROM sitq_task WHERE id = 't1')"
-            )
+            ours = "SELECT sequence FROM sitq_task WHERE id = 't1'"
+            db.execute(f"UPDATE sitq_body SET body = x'ff' WHERE sequence = ({ours})")
         db.close()
         taken = await backend.take(want("c"))
         assert [record.id for record in taken.records] == ["t0", "t2"]
