@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 
 from sitq.backends.hints import Hub
@@ -11,10 +12,12 @@ from sitq.backends.sqlite.errors import translated
 from sitq.backends.sqlite.location import MEMORY, prepare
 from sitq.backends.sqlite.reader import Reader
 from sitq.backends.sqlite.schema import migrate
+from sitq.backends.sqlite.statements import OLDEST
 from sitq.backends.sqlite.usual import Holding
 from sitq.backends.sqlite.watch import Watch
 from sitq.backends.sqlite.writer import Writer
 from sitq.clock import Clock
+from sitq.exceptions import ConfigurationError
 
 
 class Engine:
@@ -43,6 +46,11 @@ class Engine:
         cls, path: str, namespace: str, synchronous: Synchronous, clock: Clock, hub: Hub, *, force: bool
     ) -> Engine:
         """Open the database, bring it to the present schema, and start the threads."""
+        if sqlite3.sqlite_version_info < OLDEST:
+            message = (
+                f"SQLite {sqlite3.sqlite_version} is too old for sitq; use a Python with SQLite 3.35 or newer"
+            )
+            raise ConfigurationError(message, operation="connect")
         if path != MEMORY:
             prepare(path, force=force)
         db: Connection | None = None

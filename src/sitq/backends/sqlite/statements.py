@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sqlite3
 from importlib import resources
 from typing import Final
 
@@ -12,6 +13,10 @@ _FILES: Final = ("read.sql", "claim.sql", "write.sql")
 _MARK: Final = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 _TABLE: Final = re.compile(r"\bsitq_(?=[a-z])")
 _ROW: Final = re.compile(r"VALUES (\([^)]*\))")
+_ARROW: Final = re.compile(r"((?:\w+\.)?value) ->> (\d+)")
+
+OLDEST: Final = (3, 35, 0)
+"""The first SQLite with RETURNING and with the JSON functions built in."""
 
 SIZES: Final = (256, 64, 16, 4, 1)
 """How many rows one insert takes: few statements to keep prepared, and few steps for any number of rows."""
@@ -24,7 +29,14 @@ def _templates() -> dict[str, str]:
         text = resources.files(_PACKAGE).joinpath(file).read_text("utf-8")
         parts = _MARK.split(text)[1:]
         found.update(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+    if sqlite3.sqlite_version_info < (3, 38):
+        found = {name: without_arrows(sql) for name, sql in found.items()}
     return found
+
+
+def without_arrows(sql: str) -> str:
+    """The SQL for a SQLite before 3.38, which does not know the operator `->>`."""
+    return _ARROW.sub(r"json_extract(\1, '$[\2]')", sql)
 
 
 def prefixed(sql: str, namespace: str) -> str:
