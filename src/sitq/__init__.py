@@ -20,6 +20,7 @@ from sitq.exceptions import (
     TaskQueueError,
     TimeoutError,
     UnknownFunctionError,
+    UnknownKeyError,
     ValidationError,
     WorkerError,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "TaskQueueError",
     "TimeoutError",
     "UnknownFunctionError",
+    "UnknownKeyError",
     "ValidationError",
     "Worker",
     "WorkerError",

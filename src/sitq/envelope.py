@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
-from sitq.exceptions import SerializationError, SignatureError
+from sitq.exceptions import SerializationError, SignatureError, UnknownKeyError
 from sitq.keys import VARIABLE, KeyRing
 from sitq.serialization import MAX_PAYLOAD, check_size
 
@@ -368,7 +368,7 @@ def _verify(data: bytes, end: int, keys: KeyRing, key_id: str, purpose: str, *, 
     try:
         expected = keys.sign(data[:end], key_id=key_id, purpose=purpose)
     except KeyError:
-        raise SignatureError(
+        raise UnknownKeyError(
             f"the {purpose} is signed with the key {key_id!a}, which is not among those here; "
             f"add it to {VARIABLE} behind the first one",
             task_id=task_id,

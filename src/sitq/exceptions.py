@@ -23,6 +23,7 @@ __all__ = [
     "TaskQueueError",
     "TimeoutError",
     "UnknownFunctionError",
+    "UnknownKeyError",
     "UnknownTaskError",
     "ValidationError",
     "WorkerError",
@@ -158,6 +159,10 @@ class SerializationError(SitqError):
 
 class SignatureError(SerializationError):
     """Stored bytes are not to be trusted; they were not interpreted."""
+
+
+class UnknownKeyError(SignatureError):
+    """Stored bytes are signed with a key that is not among those here; another process may have it."""
 
 
 class ConfigurationError(SitqError):

@@ -13,6 +13,7 @@ from sitq.context import current_task
 from sitq.envelope import _parse, reseal
 from sitq.exceptions import UnknownFunctionError, ValidationError
 from sitq.functions import register
+from sitq.keys import KeyRing
 from sitq.options import NO_OPTIONS, make_options
 from sitq.policy import outcome as came_to
 from sitq.record import SECOND, Limit, Record
@@ -467,3 +468,14 @@ async def test_a_payload_may_raise_whatever_it_likes_when_it_is_loaded(outcome):
 
 def _interrupt():
     raise KeyboardInterrupt
+
+
+async def test_a_task_signed_with_a_key_that_is_not_here_is_handed_back(threads):
+    theirs = Codec(CloudpickleSerializer(), KeyRing([("new", b"2" * 32)]))
+    ours = Codec(CloudpickleSerializer(), KeyRing([("old", b"1" * 32)]))
+    record = theirs.record("a", add, (1,), {})
+    record.token, record.attempt = "t", 1
+    attempt = Run(record)
+    attempt.task = asyncio.current_task()
+    came = await Attempts(ours, threads, Failures("w", lambda: 99)).outcome(attempt)
+    assert came == came_to.HandedBack(10 * SECOND)

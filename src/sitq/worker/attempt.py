@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Final
 
 from sitq import context
 from sitq.codec import Codec
-from sitq.exceptions import UnknownFunctionError
+from sitq.exceptions import UnknownFunctionError, UnknownKeyError
 from sitq.policy import outcome as came_to
 from sitq.record import SECOND, Record
 from sitq.signals import Cancel, Retry, Signal, Snooze, Throttled
@@ -22,6 +23,11 @@ from sitq.worker.failures import Failures
 from sitq.worker.run import Interruption, Run
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+_KEY_PAUSE: Final = 10 * SECOND
+"""Microseconds until a task is looked at again whose key is not known here."""
+
+logger = logging.getLogger("sitq.worker")
 
 
 class _TookTooLong(Exception):
@@ -60,11 +66,16 @@ class Attempts:
             context.current.reset(variable)
         return self._encode(run.record, value)
 
-    def _prepare(self, record: Record) -> Call | came_to.Unrunnable:
+    def _prepare(self, record: Record) -> Call | came_to.Unrunnable | came_to.HandedBack:
         try:
             return self._codec.call(record)
         except UnknownFunctionError:
             raise
+        except UnknownKeyError as error:
+            # Keys reach the processes of a fleet one after another: another worker, or this one when it was
+            # started anew, will know it.
+            logger.warning("task %s is handed back: %s", record.id, error)
+            return came_to.HandedBack(_KEY_PAUSE)
         except BaseException as error:  # noqa: BLE001 - whatever a stored payload does, the worker lives on
             return came_to.Unrunnable(self._failures.of(record, "unrunnable", error))
 
