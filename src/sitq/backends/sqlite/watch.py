@@ -20,7 +20,15 @@ from typing import Final
 
 IN_MODIFY: Final = 0x2
 PAUSE: Final = 0.002
-"""Seconds between two wake-ups: a busy store would otherwise keep the thread busy, too."""
+"""Seconds after a wake-up in which there is no other: a busy store would keep its listeners busy, too."""
+
+FIRST: Final = 0.0002
+FOLLOW: Final = 0.3
+"""Seconds for which a write is followed up, from `FIRST` on at growing intervals.
+
+The log is written before it is synchronised, and the commit is visible only after that, which nobody tells
+of: a look right after the write comes too early.
+"""
 
 SOON: Final = 0.001
 LATE: Final = 0.05
@@ -45,11 +53,13 @@ class Inotify:
             os.close(self.file)
             raise OSError(error, "inotify_add_watch")
 
-    def drain(self) -> None:
-        """Forget what has been told."""
+    def drain(self) -> bool:
+        """Forget what has been told; whether there was anything."""
+        told = False
         with contextlib.suppress(BlockingIOError):
             while os.read(self.file, 65536):
-                pass
+                told = True
+        return told
 
     def close(self) -> None:
         """Stop telling."""
@@ -109,13 +119,24 @@ class Watch:
                     select.select([self._wake_reader], [], [])
                 else:
                     events.poll()
-                log.drain()
-                self._forget_wakes()
-                self._look()
-                time.sleep(PAUSE)
+                self._follow(log)
         finally:
             log.close()
             self._close_pipe()
+
+    def _follow(self, log: Inotify) -> None:
+        """Look until nothing was written and nothing was found for a while."""
+        pause = FIRST
+        while not self._closed and not self._quiet() and pause < FOLLOW:
+            written = log.drain()
+            self._forget_wakes()
+            if self._look():
+                pause = PAUSE
+                time.sleep(PAUSE)
+            elif written:
+                pause = min(pause, PAUSE)
+            select.select([log.file, self._wake_reader], [], [], pause)
+            pause *= 1.5
 
     def _poll(self) -> None:
         pause = SOON
