@@ -40,7 +40,7 @@ async def test_no_task_and_no_result_waits_for_a_poll(tmp_path):
                 took.append(time.monotonic() - begun)
                 assert result is not None, "its task waited for the worker's poll"
                 assert queue.deserialize_result(result) == number
-            # A lost hint costs the floor under them, a second; a busy machine may cost as much now and then.
+            # A lost hint costs the floor under them, a second; a busy machine may do so now and then.
             assert sum(each > 0.9 for each in took) <= ROUNDS // 5, sorted(took)[-8:]
         finally:
             assert worker.stdin is not None

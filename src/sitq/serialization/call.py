@@ -11,6 +11,8 @@ _WITHOUT_FUNCTION = 2
 _WITH_FUNCTION = 3
 _SEQUENCES = frozenset({tuple, list})
 _MAPPINGS = frozenset({dict})
+_TUPLE: Any = tuple
+_DICT: Any = dict
 
 
 class Call(NamedTuple):
@@ -81,10 +83,10 @@ def loads_call(serializer: Serializer, data: bytes) -> Call:
     except BaseException as error:
         raise damage(codec_name(serializer), error) from error
     if (
-        type(value) is tuple
+        type(value) is _TUPLE
         and len(value) == _WITHOUT_FUNCTION
-        and type(value[0]) is tuple
-        and type(value[1]) is dict
+        and type(value[0]) is _TUPLE
+        and type(value[1]) is _DICT
         and not value[1]
     ):
         return Call(None, value[0], value[1])  # the frequent case

@@ -67,7 +67,7 @@ def run_worker(worker: Worker, *, burst: bool = False, supervised: int | None = 
 
 
 def _spare_the_collector() -> None:
-    """Look for cycles less often, and not among what was imported, which stays: a tenth of a worker's time."""
+    """Look for cycles less often, and not among what was imported and stays: a tenth of a worker's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 INTERVAL: Final = 0.0001
@@ -17,7 +17,7 @@ _usual = 0.005
 
 
 @contextlib.contextmanager
-def haste() -> Iterator[None]:
+def haste() -> Generator[None]:
     """Let threads that compute give way sooner for as long as this lasts.
 
     Each step of a statement lets go of the interpreter's lock. A thread that computes has to be asked for it
