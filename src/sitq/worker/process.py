@@ -59,7 +59,11 @@ def run_worker(worker: Worker, *, burst: bool = False, supervised: int | None = 
     with contextlib.ExitStack() as stack:
         post = None if supervised is None else stack.enter_context(socket.socket(fileno=supervised))
         duty = _Duty(worker, burst=burst, post=post)
-        code = runner.run(duty.work())
+        try:
+            code = runner.run(duty.work())
+        except UnusableStoreError:
+            runner.close()  # nothing of a user's has run, so nothing can hold it up
+            raise
         if _somebody_is_left(runner.get_loop()):
             _leave(code)
     runner.close()
