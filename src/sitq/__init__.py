@@ -1,5 +1,7 @@
 """An async-first task queue with pluggable stores."""
 
+import logging
+
 from sitq.backends.base import Backend
 from sitq.backends.memory import MemoryBackend
 from sitq.backends.sqlite import SQLiteBackend
@@ -29,11 +31,13 @@ from sitq.keys import KeyRing
 from sitq.policy.retry import RetryPolicy
 from sitq.queue import TaskQueue
 from sitq.serialization import CloudpickleSerializer, JSONSerializer, MsgpackSerializer, Serializer
-from sitq.signals import Cancel, Retry, Snooze
+from sitq.signals import Cancel, Retry, Snooze, Throttled
 from sitq.sync import SyncTaskQueue
 from sitq.worker import Worker
 
 __version__ = "0.1.0"
+
+logging.getLogger("sitq").addHandler(logging.NullHandler())  # a library says nothing where nobody listens
 
 __all__ = [
     "Backend",
@@ -65,6 +69,7 @@ __all__ = [
     "TaskExecutionError",
     "TaskQueue",
     "TaskQueueError",
+    "Throttled",
     "TimeoutError",
     "UnknownFunctionError",
     "UnknownKeyError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -50,7 +50,7 @@ class Task:
         **options: Any,
     ) -> None:
         self.function = validation.function(function)
-        if isinstance(args, str | bytes | Mapping):
+        if isinstance(args, str | bytes | Mapping) or not isinstance(args, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
             raise ValidationError(f"args must be a tuple of arguments, not {args!r}; write ({args!r},)")
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import inspect
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -30,6 +31,7 @@ _LARGEST_GROUP = 100_000
 
 
 _LONGEST_REASON = 1_000
+_OPTION_NAMES = frozenset(Options.__struct_fields__)
 
 
 class TaskQueue:
@@ -60,7 +62,7 @@ class TaskQueue:
     ) -> None:
         self.backend: Backend = open_backend(backend)
         self.queue = validation.name(queue)
-        self._serializer = serializer
+        self._serializer = None if serializer is None else validation.serializer(serializer)
         self._keys = keys
         self._trust_store = trust_store
         self._sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Session] = (
@@ -119,6 +121,8 @@ class TaskQueue:
             ResourceExhaustionError: The store is full.
             BackendError: The store failed.
         """
+        if not _OPTION_NAMES.isdisjoint(kwargs):
+            _check_keywords(function, args, kwargs)
         options = NO_OPTIONS if eta is None else make_options(NO_OPTIONS, {"eta": eta})
         return await self.enqueue_call(function, args, kwargs, options)
 
@@ -212,6 +216,8 @@ class TaskQueue:
 
     async def get_results(self, task_ids: Sequence[str]) -> list[Result | None]:
         """What is known of tasks now: `None` of an unknown one, `pending` for one that has not ended."""
+        if isinstance(task_ids, str):
+            raise ValidationError(f"get_results takes a list of task ids, not the text {task_ids!r}")
         session = await self._session()
         records = await self.backend.get([validation.task_id(each) for each in task_ids])
         return [None if record is None else session.result(record) for record in records]
@@ -223,6 +229,11 @@ class TaskQueue:
             ValidationError: The task did not succeed, so there is no value; the message says why.
             SerializationError: The bytes cannot be read here.
         """
+        if not isinstance(result, Result):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
+            raise ValidationError(
+                f"deserialize_result takes the Result of a task, not {type(result).__name__}; "
+                f"get_result answers None for an unknown task and when its time is over"
+            )
         if result.status != "success" or result.value is None:
             why = f": {result.error}" if result.error else ""
             raise ValidationError(
@@ -276,6 +287,21 @@ class TaskQueue:
 
     def __repr__(self) -> str:
         return f"<TaskQueue {self.queue!r} on {self.backend!r}>"
+
+
+def _check_keywords(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse an option among the keywords that the function itself does not take."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        options = ", ".join(f"{name}=…" for name in kwargs if name in _OPTION_NAMES)
+        label = getattr(function, "__qualname__", type(function).__qualname__)
+        raise ValidationError(
+            f"{label}() cannot be called like that: {error}; "
+            f"did you mean queue.options({options}).enqueue({label}, …)?"
+        ) from error
+    except ValueError:  # a built-in without a signature
+        return
 
 
 def _reason(text: str) -> str:

@@ -192,7 +192,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How long the record stays after it failed or died."""
     trace: dict[str, str] | None = None
     reply: str | None = None
-    """The topic that is woken when the task ends (see `Backend.wait`)."""
+    """The topic that is woken when the task ends (see `Backend.listen`)."""
     python: str | None = None
     """`major.minor` of the only interpreters that can read the payload; set where code travels by value."""
     version: int = 1

@@ -89,6 +89,10 @@ class SyncTaskQueue:
         """Wait until a task has ended and return what became of it. See `TaskQueue.get_result`."""
         return self._do(self._queue.get_result(task_id, timeout))
 
+    def get_results(self, task_ids: Sequence[str]) -> list[Result | None]:
+        """What is known of tasks now. See `TaskQueue.get_results`."""
+        return self._do(self._queue.get_results(task_ids))
+
     def deserialize_result(self, result: Result) -> Any:
         """The value in a result of `get_outcome`."""
         return self._queue.deserialize_result(result)
@@ -165,6 +169,10 @@ class SyncEnqueuer:
     def __init__(self, queue: SyncTaskQueue, options: Options) -> None:
         self._queue = queue
         self._options = options
+
+    def options(self, **options: Any) -> SyncEnqueuer:
+        """The same with more options."""
+        return SyncEnqueuer(self._queue, make_options(self._options, options))
 
     def enqueue(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> str:
         """Enqueue one call with these options; every keyword goes to the function."""

@@ -24,6 +24,7 @@ __all__ = [
     "name",
     "positive_int",
     "priority",
+    "serializer",
     "task_id",
     "timeout",
 ]
@@ -195,11 +196,28 @@ def backend(value: B) -> B:
         )
     if isinstance(value, type):
         raise ValidationError(f"a backend is needed, not its class; pass {value.__name__}(…)")
+    inner = getattr(value, "backend", None)
+    if inner is not None:
+        raise ValidationError(f"a backend is needed, not {_show(value)}; pass its .backend")
     missing = [method for method in _STORE_METHODS if not hasattr(value, method)]
     if missing:
         raise ValidationError(
             f"a backend is needed, such as SQLiteBackend('tasks.db'), not {_show(value)}, "
             f"which has no {' and no '.join(missing)}"
+        )
+    return value
+
+
+def serializer(value: B) -> B:
+    """A serializer; a queue's name in its place is told where it belongs."""
+    if isinstance(value, str):
+        raise ValidationError(
+            f"a serializer is needed, not the text {_show(value)}; the name of a queue goes to queue=…"
+        )
+    if isinstance(value, type) or not (hasattr(value, "dumps") and hasattr(value, "loads")):
+        kind = value.__name__ if isinstance(value, type) else _show(value)
+        raise ValidationError(
+            f"a serializer is needed, with dumps() and loads(), such as JSONSerializer(), not {kind}"
         )
     return value
 

@@ -216,5 +216,12 @@ class TestInfo:
         shown = place.run("info", "--json", SITQ_URL=f"sqlite:///{place.database}").stdout
         assert json.loads(shown) == {"default": {"queued": 1}}
 
-    def test_it_says_when_there_is_nothing(self, place):
+    async def test_it_says_when_there_is_nothing(self, place):
+        await place.queue.connect()
         assert place.run("info", f"{place.name}:queue").stdout == "no tasks\n"
+
+    def test_it_makes_no_file_for_a_name_that_is_wrong(self, place):
+        shown = place.run("info", "sqlite:///tpyo.db")
+        assert (shown.returncode, shown.stdout) == (2, "")
+        assert "there is no file tpyo.db" in shown.stderr
+        assert not list(place.folder.glob("tpyo*"))

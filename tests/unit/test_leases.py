@@ -121,14 +121,14 @@ def test_dropping_a_lease_leaves_a_later_one_of_the_same_task(make, channel):
 def test_a_lost_lease_is_told_and_renewed_no_more(make, channel, heard):
     channel.answers["a"] = Renewal("a", "lost")
     make().hold([A, B])
-    assert heard.get(timeout=5) == [Renewal("a", "lost")]
+    assert heard.get(timeout=5) == [(A, Renewal("a", "lost"))]
     eventually(lambda: channel.next() == [B])
 
 
 def test_a_stop_is_told_and_the_lease_is_kept(make, channel, heard):
     channel.answers["a"] = Renewal("a", "stop", "enough")
     make().hold([A])
-    assert heard.get(timeout=5) == [Renewal("a", "stop", "enough")]
+    assert heard.get(timeout=5) == [(A, Renewal("a", "stop", "enough"))]
     assert channel.next() == [A]
     assert channel.next() == [A]
 
@@ -271,3 +271,16 @@ def test_the_thread_ends_with_the_keeper(make):
 def test_time_goes_on_while_the_host_sleeps_where_the_platform_can_tell():
     first = leases.uptime()
     assert leases.uptime() >= first > 0
+
+
+def test_a_hint_together_with_the_first_task_after_a_long_idle_time_is_no_standstill(
+    make, channel, clock, caplog
+):
+    keeper = make(period=60)
+    keeper.renew_soon()
+    threading.Event().wait(0.02)
+    clock.jumped += 5  # as if it had been idle for so long, with its thread awake
+    keeper.hold([A])
+    keeper.renew_soon()
+    assert channel.next() == [A]
+    assert "late" not in caplog.text

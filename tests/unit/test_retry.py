@@ -91,8 +91,8 @@ def test_a_policy_comes_back_from_its_data_also_through_json(policy):
     assert from_data(msgspec.json.decode(msgspec.json.encode(as_data(policy)))) == policy
 
 
-def test_a_policy_without_retries_is_none():
-    assert as_data(RetryPolicy(max_retries=0)) is None
+def test_a_policy_without_retries_is_not_the_same_as_none():
+    assert from_data(as_data(RetryPolicy(max_retries=0))) == RetryPolicy(max_retries=0)
     assert as_data(None) is None
     assert from_data(None) is None
 

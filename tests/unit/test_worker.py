@@ -4,11 +4,17 @@ from datetime import timedelta
 
 import pytest
 
+from sitq.backends.base import Lease, Renewal
 from sitq.backends.memory import MemoryBackend
+from sitq.codec import Codec
 from sitq.exceptions import ConnectionError as StoreAwayError
 from sitq.exceptions import ValidationError, WorkerError
+from sitq.queue import TaskQueue
+from sitq.record import Record
 from sitq.worker import Worker
+from sitq.worker.run import Interruption, Run
 from sitq.worker.settings import make_settings
+from sitq.worker.shift import Shift
 
 DEFAULTS = {
     "queues": None,
@@ -186,3 +192,25 @@ def test_it_reads_as_what_it_is():
     worker = Worker(MemoryBackend(), queues=["a", "b"], worker_id="w1")
     assert repr(worker) == "<Worker w1 on MemoryBackend() for a, b>"
     assert (worker.id, worker.grace) == ("w1", 20.0)
+
+
+async def test_news_of_a_lease_is_not_taken_for_news_of_a_later_one():
+    backend = MemoryBackend()
+    await backend.connect()
+    shift = Shift(backend, Codec.of(backend, None, None, trust_store=False), settings(), burst=True)
+    run = Run(Record(id="a", token="second"))
+    shift._runs["a"] = run
+    shift._heard([(Lease("a", "first"), Renewal("a", "lost"))])
+    assert run.interruption is None
+    shift._heard([(Lease("a", "second"), Renewal("a", "stop", "enough"))])
+    assert run.interruption is Interruption.STOP
+
+
+async def test_a_task_that_fails_says_so_in_the_log(caplog):
+    async with TaskQueue(MemoryBackend()) as queue:
+        task_id = await queue.enqueue(int, "not a number")
+        await Worker(queue.backend).run(burst=True)
+    (entry,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert task_id in entry.getMessage()
+    assert "ValueError: invalid literal" in entry.getMessage()
+    assert entry.task_id == task_id

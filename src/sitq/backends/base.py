@@ -272,6 +272,7 @@ class Backend(ABC):
         self._lazily = False
         self._process: int | None = None
         self._turn = threading.Lock()
+        self._turn_of = os.getpid()
 
     # -- lifecycle -----------------------------------------------------------------------------------------
 
@@ -287,6 +288,10 @@ class Backend(ABC):
     def connected(self) -> bool:
         """Whether the store is ready in this process."""
         return self._process is not None
+
+    def missing(self) -> str | None:
+        """Why there is nothing to look at yet, for those who would rather not make it by connecting."""
+        return None
 
     async def connect(self) -> None:
         """Make the store ready. Idempotent.
@@ -339,6 +344,8 @@ class Backend(ABC):
     @contextlib.asynccontextmanager
     async def _one_at_a_time(self) -> AsyncGenerator[None]:
         # An asyncio lock belongs to one loop, and a backend may serve several.
+        if self._turn_of != os.getpid():  # a fork may have inherited it held, by a thread that it has not
+            self._turn, self._turn_of = threading.Lock(), os.getpid()
         while not self._turn.acquire(blocking=False):  # noqa: ASYNC110 - held by a thread for moments only
             await asyncio.sleep(0.001)
         try:

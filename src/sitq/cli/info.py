@@ -7,6 +7,7 @@ import json
 
 import click
 
+from sitq.cli.complaint import Complaint
 from sitq.cli.settings import target_of
 from sitq.cli.target import load_target
 from sitq.queue import TaskQueue
@@ -34,6 +35,9 @@ def _queue_of(target: Worker | object) -> TaskQueue:
 
 
 async def _stats(queue: TaskQueue) -> Stats:
+    missing = queue.backend.missing()
+    if missing is not None:
+        raise Complaint(f"{missing}: nothing was ever enqueued there, or the name is another one")
     async with queue:
         return await queue.stats()
 

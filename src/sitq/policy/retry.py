@@ -52,7 +52,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 def as_data(policy: RetryPolicy | None) -> dict[str, Any] | None:
     """The policy as plain data for a record."""
-    return None if policy is None or not policy.max_retries else msgspec.to_builtins(policy)
+    return None if policy is None else msgspec.to_builtins(policy)
 
 
 def from_data(data: dict[str, Any] | None) -> RetryPolicy | None:

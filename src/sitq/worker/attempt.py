@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sitq import context
 from sitq.codec import Codec
-from sitq.exceptions import UnknownFunctionError, UnknownKeyError
+from sitq.exceptions import SerializationError, UnknownFunctionError, UnknownKeyError
 from sitq.policy import outcome as came_to
 from sitq.record import SECOND, Record
 from sitq.signals import Cancel, Retry, Signal, Snooze, Throttled
@@ -24,8 +24,8 @@ from sitq.worker.run import Interruption, Run
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
-_KEY_PAUSE: Final = 10 * SECOND
-"""Microseconds until a task is looked at again whose key is not known here."""
+_PAUSE: Final = 10 * SECOND
+"""Microseconds until a task is looked at again that this worker cannot read and another one may."""
 
 logger = logging.getLogger("sitq.worker")
 
@@ -75,7 +75,13 @@ class Attempts:
             # Keys reach the processes of a fleet one after another: another worker, or this one when it was
             # started anew, will know it.
             logger.warning("task %s is handed back: %s", record.id, error)
-            return came_to.HandedBack(_KEY_PAUSE)
+            return came_to.HandedBack(_PAUSE)
+        except SerializationError as error:
+            if not isinstance(error.cause, ImportError):
+                return came_to.Unrunnable(self._failures.of(record, "unrunnable", error))
+            # What it was pickled with is not installed or not importable here; elsewhere it may be.
+            logger.warning("task %s is handed back: %s", record.id, error)
+            return came_to.HandedBack(_PAUSE)
         except BaseException as error:  # noqa: BLE001 - whatever a stored payload does, the worker lives on
             return came_to.Unrunnable(self._failures.of(record, "unrunnable", error))
 

@@ -23,6 +23,9 @@ _LONGEST_WAIT: Final = 3600.0
 
 logger = logging.getLogger("sitq.worker")
 
+News = tuple[Lease, Renewal]
+"""What became of a lease other than being kept. A task may meanwhile be held anew, under another token."""
+
 
 def uptime() -> float:
     """Seconds that pass while the host sleeps, too, where the platform can tell."""
@@ -46,7 +49,7 @@ class LeaseKeeper:
         open_channel: Callable[[], LeaseChannel],
         lease: int,
         period: float,
-        heard: Callable[[Sequence[Renewal]], None],
+        heard: Callable[[Sequence[News]], None],
         clock: Callable[[], float] = uptime,
     ) -> None:
         self._open_channel = open_channel
@@ -55,7 +58,8 @@ class LeaseKeeper:
         self._heard = heard
         self._held: dict[str, Lease] = {}
         self._changed = threading.Condition()
-        self._asked = False
+        self._asked: float | None = None
+        self._renewed = float("-inf")
         self._closed = False
         self._clock = clock
         self._beat = clock()
@@ -84,7 +88,8 @@ class LeaseKeeper:
     def renew_soon(self) -> None:
         """Renew before it is time: somebody may have asked a task to stop."""
         with self._changed:
-            self._asked = True
+            if self._asked is None:
+                self._asked = self._clock()
             self._changed.notify()
 
     @property
@@ -137,20 +142,19 @@ class LeaseKeeper:
 
     def _wait(self, due: float) -> float | None:
         """Wait until leases are to be renewed: when that was to be, or None when the thread is to end."""
-        earliest = self._clock() + _SOONEST
         with self._changed:
             while not self._closed:
                 now = self._clock()
                 if now - self._beat > self._period + _HELD_UP:
                     self.doubt()
                 self._beat = now
-                wake = min(due, earliest) if self._asked else due
+                wake = due if self._asked is None else min(due, max(self._asked, self._renewed + _SOONEST))
                 if not self._held:
-                    self._asked = False
+                    self._asked = None
                     self._changed.wait(min(self._period, _LONGEST_WAIT))
                     due = self._clock() + self._period
                 elif now >= wake:
-                    self._asked = False
+                    self._asked = None
                     return wake
                 else:
                     self._changed.wait(min(wake - now, self._period, _LONGEST_WAIT))
@@ -161,9 +165,10 @@ class LeaseKeeper:
             leases = list(self._held.values())
         if not leases:
             return
-        news = [one for one in channel.renew(leases, self._lease) if one.answer != "kept"]
-        lost = {one.id for one in news if one.answer == "lost"}
-        self.drop(lease for lease in leases if lease.id in lost)
+        self._renewed = self._clock()
+        answers = zip(leases, channel.renew(leases, self._lease), strict=True)
+        news = [(lease, one) for lease, one in answers if one.answer != "kept"]
+        self.drop(lease for lease, one in news if one.answer == "lost")
         if news:
             self._heard(news)
 

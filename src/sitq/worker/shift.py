@@ -11,18 +11,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from sitq.backends.base import Backend, Lease, Listener, Renewal, Taken, queue_topic, worker_topic
+from sitq.backends.base import Backend, Lease, Listener, Taken, queue_topic, worker_topic
 from sitq.codec import Codec
 from sitq.exceptions import BackendError, UnknownFunctionError
-from sitq.move import Note
+from sitq.move import Note, Settle
 from sitq.policy import crash
 from sitq.policy import outcome as came_to
 from sitq.policy.decide import decide
-from sitq.record import SECOND, Record
+from sitq.record import SECOND, Record, State
 from sitq.worker.attempt import Attempts, is_stepping
 from sitq.worker.claim import Claims
 from sitq.worker.failures import Failures
-from sitq.worker.leases import LeaseKeeper
+from sitq.worker.leases import LeaseKeeper, News
 from sitq.worker.run import Interruption, Run
 from sitq.worker.settings import Settings
 from sitq.worker.settle import Settler
@@ -216,7 +216,10 @@ class Shift:
         noted = await self._patiently(lambda: self._backend.apply([note]))
         if noted == [True]:
             self._start(run)
-            await self._rest_while_busy(None)
+            # Until its outcome is known: a thread that goes on after its time-out keeps a slot and no more.
+            while run.record.id in self._runs and not self._stopping:
+                await self._wake.wait()
+                self._wake.clear()
         elif noted:
             self._keeper.drop([_lease(run.record)])
         else:  # the worker stops
@@ -241,7 +244,10 @@ class Shift:
     # -- settle --------------------------------------------------------------------------------------------
 
     def _settle(self, run: Run, outcome: came_to.Outcome) -> None:
-        self._settler.add(run, decide(run.record, outcome, self.now()))
+        verdict = decide(run.record, outcome, self.now())
+        if isinstance(verdict, Settle) and verdict.failure is not None:
+            _log_end(run.record, verdict)
+        self._settler.add(run, verdict)
 
     def _settled(self, answers: Sequence[tuple[Run, bool]]) -> None:
         self._keeper.drop([_lease(run.record) for run, _ in answers])
@@ -252,13 +258,13 @@ class Shift:
 
     # -- what the lease keeper hears -----------------------------------------------------------------------
 
-    def _heard_anywhere(self, news: Sequence[Renewal]) -> None:
+    def _heard_anywhere(self, news: Sequence[News]) -> None:
         self._from_thread(lambda: self._heard(news))
 
-    def _heard(self, news: Sequence[Renewal]) -> None:
-        for one in news:
-            run = self._runs.get(one.id)
-            if run is None:
+    def _heard(self, news: Sequence[News]) -> None:
+        for lease, one in news:
+            run = self._runs.get(lease.id)
+            if run is None or run.record.token != lease.token:
                 continue
             if one.answer == "lost":
                 run.interrupt(Interruption.LOST)
@@ -320,6 +326,24 @@ class Shift:
                 self._settle(run, came_to.HandedBack())
         if not await self._settler.drain(_CLEAN_UP + self._grace):
             logger.error("the store did not take the last outcomes; those tasks will run again")
+
+
+def _log_end(record: Record, verdict: Settle) -> None:
+    failure = verdict.failure
+    if failure is None or verdict.state not in {State.FAILED, State.DEAD}:
+        return
+    what = ": ".join(part for part in (failure.type, failure.message) if part)
+    trace = f"\n{failure.traceback.rstrip()}" if failure.traceback else ""
+    logger.error(
+        "task %s of %s in attempt %d: %s: %s%s",
+        record.id,
+        record.name,
+        record.attempt,
+        verdict.state,
+        what,
+        trace,
+        extra={"task_id": record.id, "task_name": record.name, "queue": record.queue},
+    )
 
 
 def _lease(record: Record) -> Lease:

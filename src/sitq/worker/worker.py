@@ -63,7 +63,7 @@ class Worker:
             grace=grace,
             worker_id=worker_id,
         )
-        self._serializer = serializer
+        self._serializer = None if serializer is None else validation.serializer(serializer)
         self._keys = keys
         self._trust_store = trust_store
         self._working = False

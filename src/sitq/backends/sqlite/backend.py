@@ -7,6 +7,7 @@ import os
 import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sitq.backends.base import (
@@ -32,7 +33,7 @@ from sitq.backends.sqlite.usual import Fresh
 from sitq.backends.sqlite.work import Work
 from sitq.backends.sqlite.writer import Job
 from sitq.clock import Clock, wall_clock
-from sitq.exceptions import BackendError, ConfigurationError, ResourceExhaustionError
+from sitq.exceptions import BackendError, ConfigurationError, ResourceExhaustionError, ValidationError
 from sitq.move import Move
 from sitq.record import SECOND, Record, State
 
@@ -81,6 +82,14 @@ class SQLiteBackend(Backend):
             )
         if synchronous not in {"FULL", "NORMAL"}:
             raise ConfigurationError(f"synchronous={synchronous!r}: it is 'FULL' or 'NORMAL'")
+        if isinstance(path, str) and "://" in path:
+            raise ValidationError(
+                f"a path is needed, not the URL {path!r}; a URL goes to TaskQueue({path!r})"
+            )
+        if not isinstance(path, str | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
+            raise ValidationError(
+                f"the path of the database must be text or a path, not {type(path).__name__}"
+            )
         self.path = os.fspath(path)
         if not self.path or "\0" in self.path:
             raise ConfigurationError(f"path={path!r}: name a file, or ':memory:'")
@@ -103,6 +112,11 @@ class SQLiteBackend(Backend):
     def __repr__(self) -> str:
         options = "" if self.namespace == "sitq" else f", namespace={self.namespace!r}"
         return f"SQLiteBackend({self.path!r}{options})"
+
+    def missing(self) -> str | None:
+        """Why there is nothing to look at yet: connecting would make the file."""
+        there = self.path == MEMORY or Path(self.path).exists()
+        return None if there else f"there is no file {self.path}"
 
     # -- lifecycle -------------------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class Checkpointer:
         try:
             db = self._connect()
         except (sqlite3.Error, OSError):
+            self._thread, self._waits = None, False  # the next commits try again
             return
         with contextlib.closing(db):
             while self._inbox.get():

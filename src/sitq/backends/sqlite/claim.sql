@@ -70,7 +70,7 @@ FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.sequence IN (
 
 -- name: fresh_by_sequence
 -- Of ready tasks at their first attempt that have nothing unusual, all that their records need.
-SELECT json_group_array(json_array(t.sequence, t.queue, t.lane, t.priority, t.due, t.created, iif(
+SELECT json_group_array(json_array(t.sequence, t.id, t.queue, t.lane, t.priority, t.due, t.created, iif(
     t.attempt = 0 AND coalesce(
         t.wants, t.parents, t.ttl, t.deadline, t.delay, t.keep, t.keep_failed, t.failures, t.crashes, t.alone,
         t.history

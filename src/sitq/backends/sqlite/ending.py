@@ -9,7 +9,7 @@ import msgspec
 
 from sitq.backends import rules
 from sitq.backends.sqlite.lanes import encode
-from sitq.backends.sqlite.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, STAGES, Row, history_of
+from sitq.backends.sqlite.row import BLOCKED, QUEUED, READY, STAGES, Row, history_of
 from sitq.backends.sqlite.unique import take_back
 from sitq.backends.sqlite.work import Work
 from sitq.record import DAY, ERRORS_KEPT, TERMINAL, Failure, State
@@ -175,13 +175,3 @@ def merged(effects: list[str]) -> str:
 def _strongest(letters: tuple[str, ...]) -> str:
     ending = [letter for letter in letters if letter in "cf"]
     return ending[0] if ending else max(letters, key="ga".index)
-
-
-def is_over(row: Row) -> bool:
-    """Whether the task has ended."""
-    return row.stage >= ENDED
-
-
-def is_waiting(row: Row) -> bool:
-    """Whether the task has yet to start."""
-    return row.stage < RUNNING

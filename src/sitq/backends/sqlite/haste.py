@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Generator
@@ -37,3 +38,16 @@ def haste() -> Generator[None]:
             _open -= 1
             if not _open:
                 sys.setswitchinterval(_usual)
+
+
+def _forget() -> None:
+    """In a forked child no thread of the parent goes on, in a transaction or outside."""
+    global _lock, _open  # noqa: PLW0603 - as above
+    _lock = threading.Lock()
+    if _open:
+        _open = 0
+        sys.setswitchinterval(_usual)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

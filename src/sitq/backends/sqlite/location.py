@@ -99,6 +99,13 @@ def _make(path: str) -> None:
         raise ConnectionError(f"{path} cannot be made: {error.strerror}", operation="connect") from error
 
 
+def _owner(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_uid
+    except OSError:
+        return None
+
+
 def is_ours(path: str) -> bool:
     """Whether nobody but our user, or root, can have written the file or can replace it."""
     if path == MEMORY:
@@ -110,6 +117,11 @@ def is_ours(path: str) -> bool:
     except OSError:
         return False
     owners = {0, os.geteuid()}
+    # SQLite takes a log that lies beside the file for its own, whoever wrote it.
+    if folder.st_uid not in owners or any(
+        _owner(path + end) not in {None, *owners} for end in ("-wal", "-shm")
+    ):
+        return False
     if file.st_uid not in owners or file.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return False
     return not folder.st_mode & stat.S_IWOTH or bool(folder.st_mode & stat.S_ISVTX)

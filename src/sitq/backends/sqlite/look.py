@@ -57,8 +57,10 @@ def is_idle(look: Look, want: Want, now: int) -> bool:
 def next_instant(look: Look, want: Want, now: int) -> int | None:
     """When something more may become claimable."""
     instants = [look.lease] if want.reclaim else []
+    pauses = Pauses(look)
     for queue in look.queues:
-        instants += [queue.due, queue.mark]
+        # What a key may allow again does not matter to a paused queue: its pause's end does.
+        instants += [queue.due, None if pauses.queue(queue.name) else queue.mark]
     if look.queues:
         instants += [until for _, until in look.pauses]
     known = [max(instant, now) for instant in instants if instant is not None and instant < NEVER]

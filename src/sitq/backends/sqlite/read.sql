@@ -51,5 +51,11 @@ SELECT json_group_array(sequence) FROM (
     SELECT sequence FROM sitq_task WHERE sequence > ?1 ORDER BY sequence LIMIT ?2
 )
 
+-- name: scan_running
+-- The same for a scan of running tasks alone, of which there are few however many have ended.
+SELECT json_group_array(sequence) FROM (
+    SELECT sequence FROM sitq_task WHERE stage = 3 AND sequence > ?1 ORDER BY sequence LIMIT ?2
+)
+
 -- name: queue_names
 SELECT json_group_array(name) FROM sitq_queue

@@ -38,11 +38,6 @@ class Reader:
             raise BackendError(f"the store in {self.path} is closed", operation=call[0])
         self._inbox.put(call)
 
-    def post(self, action: Callable[[Connection], Any]) -> None:
-        """Have something done that nobody waits for."""
-        if not self._closed:
-            self._inbox.put(("upkeep", action, lambda _value, _error: None, None))
-
     def stop(self, timeout: float | None = 10) -> None:
         """Do what is in the inbox, then end the thread. Idempotent."""
         if not self._closed:

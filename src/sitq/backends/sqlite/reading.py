@@ -56,10 +56,11 @@ def _whole(db: Connection, reads: Sequence[Read]) -> list[Record]:
 def scan(db: Connection, where: Filter, after: int, n: int) -> Page:
     """The first `n` records behind `after` that the filter is about, as far as a bounded look finds them."""
     budget = 10 * n + 1000
+    name = "scan_running" if where.states == (State.RUNNING,) else "scan"
     found: list[Record] = []
     while budget > 0 and len(found) < n:
         step = min(budget, max(100, n))
-        sequences = _sequences(db.one("scan", after, step))
+        sequences = _sequences(db.one(name, after, step))
         for record in _whole(db, reads_of(db.one("reads_by_sequence", encode(sequences).decode()))):
             if len(found) >= n:
                 return Page(found, after)
@@ -69,7 +70,7 @@ def scan(db: Connection, where: Filter, after: int, n: int) -> Page:
         if len(sequences) < step:
             return Page(found, None)
         budget -= step
-    last = db.one("scan", after, 1) == "[]"
+    last = db.one(name, after, 1) == "[]"
     return Page(found, None if last else after)
 
 

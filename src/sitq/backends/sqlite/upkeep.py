@@ -85,7 +85,7 @@ def _tidy(work: Work, budget: int) -> None:
     if resting != "[]":
         for name in ("rest_queues", "rest_tenants", "rest_lanes"):
             db.run(name, resting)
-    db.run("drop_claims", now - CLAIM_KEPT, budget)
+    db.run("drop_claims", now - CLAIM_KEPT, 10 * budget)
     if db.run("drop_lanes", budget).fetchall():
         db.run("drop_lane_keys")
         db.run("drop_keys", now)

@@ -14,7 +14,7 @@ import msgspec
 
 from sitq.backends.sqlite.connection import Connection
 from sitq.backends.sqlite.lanes import encode
-from sitq.move import Move, Settle
+from sitq.move import Move, Release, Retry, Settle
 from sitq.record import Record, State
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Fresh(NamedTuple):
     """What a claim reads of a task at its first attempt that has nothing unusual."""
 
     sequence: int
+    id: str
     queue: int
     lane: int
     priority: int
@@ -68,6 +69,8 @@ def fresh_record(fresh: Fresh, token: str, owner: str, now: int, lease_until: in
         record = _record(bytes.fromhex(fresh.body or ""))
     except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
+    if record.id != fresh.id:
+        raise ValueError(f"it is the body of {record.id}")
     record.state = State.RUNNING
     record.sequence = fresh.sequence
     record.priority = fresh.priority
@@ -102,8 +105,8 @@ class Holding:
 
         Left to the long way are tasks that others depend on, and all that is not an attempt's plain success.
         """
-        if len({move.id for move in moves}) < len(moves):
-            return set()  # what is said twice of a task is judged in its order
+        if len({move.id for move in moves}) < len(moves) or any(_follows(move) for move in moves):
+            return set()  # what is said twice of a task, or follows a move, is judged in its order
         known: dict[str, dict[int, tuple[Held, bytes | None]]] = {}
         for move in moves:
             held = self._held.pop(move.id, None)
@@ -115,6 +118,10 @@ class Holding:
             if still:
                 settled |= work.settle_usual([tasks[one] for one in still])
         return settled
+
+
+def _follows(move: Move) -> bool:
+    return isinstance(move, Settle | Retry | Release) and bool(move.follow)
 
 
 def is_success(move: Move, token: str) -> TypeGuard[Settle]:

@@ -103,9 +103,16 @@ class Watch:
             os.write(self._wake_writer, b"x")
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+        if (
+            not self._thread.is_alive()
+        ):  # not in the thread: a number that is free again may be another file's
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
 
     def listen(self) -> None:
         """Somebody listens: look at once, whatever was going on before."""
+        if self._closed:
+            return
         with contextlib.suppress(OSError):
             os.write(self._wake_writer, b"x")
 
@@ -122,7 +129,6 @@ class Watch:
                 self._follow(log)
         finally:
             log.close()
-            self._close_pipe()
 
     def _follow(self, log: Inotify) -> None:
         """Look until nothing was written and nothing was found for a while."""
@@ -140,14 +146,11 @@ class Watch:
 
     def _poll(self) -> None:
         pause = SOON
-        try:
-            while not self._closed:
-                ready, _, _ = select.select([self._wake_reader], [], [], 3600 if self._quiet() else pause)
-                if ready:
-                    self._forget_wakes()
-                pause = SOON if self._look() or ready else min(pause * 1.5, LATE)
-        finally:
-            self._close_pipe()
+        while not self._closed:
+            ready, _, _ = select.select([self._wake_reader], [], [], 3600 if self._quiet() else pause)
+            if ready:
+                self._forget_wakes()
+            pause = SOON if self._look() or ready else min(pause * 1.5, LATE)
 
     def _look(self) -> bool:
         if self._closed or self._quiet():
@@ -163,7 +166,3 @@ class Watch:
     def _forget_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_reader, 4096)
-
-    def _close_pipe(self) -> None:
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)

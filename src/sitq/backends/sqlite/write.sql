@@ -301,8 +301,7 @@ DELETE FROM sitq_kind WHERE NOT EXISTS (SELECT 1 FROM sitq_lane AS l WHERE l.kin
 -- name: drop_claims
 DELETE FROM sitq_claim WHERE number IN (
     SELECT c.number FROM sitq_claim AS c
-    WHERE c.at < ?1 AND NOT EXISTS (
-        SELECT 1 FROM json_each(c.tasks) AS j CROSS JOIN sitq_task AS t
-            ON t.sequence = j.value AND t.stage = 3 AND t.token = c.id)
+    WHERE c.at < ?1 AND c.id NOT IN (SELECT t.token FROM sitq_task AS t WHERE t.stage = 3)
     ORDER BY c.number LIMIT ?2
 )
+

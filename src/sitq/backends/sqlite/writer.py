@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -22,6 +23,8 @@ from sitq.backends.sqlite.schema import BALLAST
 from sitq.backends.sqlite.work import Work
 from sitq.clock import Clock
 from sitq.exceptions import BackendError
+
+logger = logging.getLogger("sitq.backends.sqlite")
 
 MOST: Final = 2000
 """About how many rows one transaction writes; others, renewals above all, wait for as long as it lasts."""
@@ -155,10 +158,13 @@ class Writer:
                         topics |= more
         _tell(outcomes)
         self.hub.hint(topics)
-        if self._asked and self.saw_foreign():
-            self.hub.hint_all()
-        if self.on_commit is not None and rest:
-            self.on_commit(sum(job.rows for job in rest))
+        try:
+            if self._asked and self.saw_foreign():
+                self.hub.hint_all()
+            if self.on_commit is not None and rest:
+                self.on_commit(sum(job.rows for job in rest))
+        except Exception as error:  # noqa: BLE001 - a hint or a checkpoint can wait, the next job cannot
+            logger.warning("%s: what follows a commit failed and will be tried again: %s", self.path, error)
 
     def saw_foreign(self) -> bool:
         """Whether another connection has committed since this was last asked.

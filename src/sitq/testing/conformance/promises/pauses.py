@@ -74,6 +74,16 @@ class PausePromises:
         await store.place(task("c", queue="x", name="g"))
         assert await store.take_ids(9, queues=("x", "y")) == ["c"]
 
+    async def test_a_paused_queue_gives_no_reason_to_look_again_soon(self, store: Store) -> None:
+        running = await store.start(task("a", limits=(Limit("key", slots=1),)))
+        await store.put(task("b", limits=(Limit("key", slots=1),)))
+        assert await store.take_ids(5) == []
+        await store.backend.swap(PAUSE_QUEUE + "default", None, b"")
+        await store.settle(running)
+        taken = await store.claim(5)
+        assert taken.records == []
+        assert taken.next is None or taken.next > taken.now
+
     async def test_a_running_task_goes_on_through_a_pause(self, store: Store) -> None:
         running = await store.start(task("a"))
         await store.backend.swap(PAUSE_QUEUE + "default", None, b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sitq.move import Cancel, Note, Release, Retry, Settle
-from sitq.record import DAY, ERRORS_KEPT, PROGRESS_KEPT, TERMINAL, Failure, Progress, State
+from sitq.record import DAY, ERRORS_KEPT, PROGRESS_KEPT, TERMINAL, Edge, Failure, Progress, State
 from sitq.testing.conformance.store import Store, task
 
 
@@ -28,6 +28,17 @@ class SettlePromises:
         await store.settle(await store.start(task("a")), result=b"")
         await store.settle(await store.start(task("b")), result=None)
         assert ((await store.get("a")).result, (await store.get("b")).result) == (b"", None)
+
+    async def test_what_follows_a_move_sees_the_moves_after_it(self, store: Store) -> None:
+        first, second = await store.start(task("a")), await store.start(task("b"))
+        after = task("c", edges=(Edge("b"),))
+        await store.backend.apply(
+            [
+                Settle(id="a", token=first.token, state=State.COMPLETED, follow=(after,)),
+                Settle(id="b", token=second.token, state=State.COMPLETED),
+            ]
+        )
+        assert await store.take_ids(5) == ["c"]
 
     async def test_a_failure_is_kept_whole(self, store: Store) -> None:
         running = await store.start(task("a"))
