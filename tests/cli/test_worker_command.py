@@ -221,7 +221,7 @@ class TestInfo:
         assert place.run("info", f"{place.name}:queue").stdout == "no tasks\n"
 
     def test_it_makes_no_file_for_a_name_that_is_wrong(self, place):
-        shown = place.run("info", "sqlite:///tpyo.db")
+        shown = place.run("info", "sqlite:///wrong.db")
         assert (shown.returncode, shown.stdout) == (2, "")
-        assert "there is no file tpyo.db" in shown.stderr
-        assert not list(place.folder.glob("tpyo*"))
+        assert "there is no file wrong.db" in shown.stderr
+        assert not list(place.folder.glob("wrong*"))
