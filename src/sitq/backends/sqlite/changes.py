@@ -113,6 +113,8 @@ def _follow(work: Work, records: Sequence[Record], most: int) -> None:
         spread(work)
     for record in records:
         put_group(work, [(record, pack_record(record))], most)
+    if records:
+        work.flush_new()  # moves after this one are to find what depends on them
 
 
 def _note(work: Work, row: Row, move: Note) -> bool:
