@@ -80,6 +80,7 @@ STORE = Store(
     goals={
         "enqueue-sequential": of_the_other(0.7),
         "enqueue-bulk": at_least(80_000),
+        "enqueue-concurrent": at_least(30_000),
         "drain": at_least(25_000),
         "start-p50": at_most(3.0),
         "result-p50": at_most(5.0),
