@@ -13,6 +13,8 @@ import msgspec
 
 SECOND: Final = 1_000_000
 DAY: Final = 86_400 * SECOND
+KEEP_FAILED: Final = 30 * DAY
+"""How long the record of a task that failed or died stays by default."""
 NEVER: Final = 253_402_300_799 * SECOND
 """The last representable instant, 9999-12-31T23:59:59Z: "held until somebody says otherwise"."""
 
@@ -188,7 +190,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     keep: int = DAY
     """How long the record stays after it completed, was cancelled or expired."""
-    keep_failed: int = 30 * DAY
+    keep_failed: int = KEEP_FAILED
     """How long the record stays after it failed or died."""
     trace: dict[str, str] | None = None
     reply: str | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sitq.backends.base import Filter
+from sitq.backends.base import Answer, Duplicate, Filter, Refused
 from sitq.move import Release, Retry, Settle
 from sitq.record import TERMINAL, WAITING, Edge, Failure, Limit, Record, State, last_start
 
@@ -72,6 +72,23 @@ def find_cycle(records: Sequence[Record]) -> str | None:
         path.append(task)
         task = min(open_parents[task])
     return min(path[path.index(task) :])
+
+
+def refused_group(
+    records: Sequence[Record], refusal: Refused, is_known: Callable[[str], bool]
+) -> list[Answer]:
+    """The answers to a group of which one record is refused."""
+    answers: list[Answer] = []
+    told = False
+    for record in records:
+        if is_known(record.id):
+            answers.append(Duplicate(record.id))
+        elif record.id == refusal.id and not told:
+            answers.append(refusal)
+            told = True
+        else:
+            answers.append(Refused(record.id, "group"))
+    return answers
 
 
 def due_at(record: Record, now: int) -> int:

@@ -225,7 +225,7 @@ class Shift:
         else:  # the worker stops
             self._settle(run, came_to.HandedBack())
 
-    async def _rest_while_busy(self, seconds: float | None) -> None:
+    async def _rest_while_busy(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._busy and not self._stopping:

@@ -83,17 +83,7 @@ class Draft:
 
     def refuse(self, records: Sequence[Record], refusal: Refused) -> list[Answer]:
         """The answers to a group of which one record is refused."""
-        answers: list[Answer] = []
-        told = False
-        for record in records:
-            if record.id in self.store.records:
-                answers.append(Duplicate(record.id))
-            elif record.id == refusal.id and not told:
-                answers.append(refusal)
-                told = True
-            else:
-                answers.append(Refused(record.id, "group"))
-        return answers
+        return rules.refused_group(records, refusal, lambda id: id in self.store.records)
 
     def commit(self) -> None:
         """Store what was judged."""

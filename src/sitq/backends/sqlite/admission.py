@@ -15,10 +15,9 @@ from sitq.backends.sqlite.lanes import Lane, lane_key_of
 from sitq.backends.sqlite.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, Row
 from sitq.backends.sqlite.unique import holder_of, holds, load_holders, stand_behind, wanted
 from sitq.backends.sqlite.work import Work
-from sitq.record import AFTER_ANY_END, DAY, Edge, Record
+from sitq.record import AFTER_ANY_END, DAY, KEEP_FAILED, Edge, Record
 
 pack_record: Final = msgspec.msgpack.Encoder().encode
-KEEP_FAILED: Final = 30 * DAY
 Group = Sequence[tuple[Record, bytes]]
 """New tasks with their packed records."""
 
@@ -141,17 +140,7 @@ class Draft:
 
     def refuse(self, records: Sequence[Record], refusal: Refused) -> list[Answer]:
         """The answers to a group of which one record is refused."""
-        answers: list[Answer] = []
-        told = False
-        for record in records:
-            if self.work.ids.get(record.id) is not None:
-                answers.append(Duplicate(record.id))
-            elif record.id == refusal.id and not told:
-                answers.append(refusal)
-                told = True
-            else:
-                answers.append(Refused(record.id, "group"))
-        return answers
+        return rules.refused_group(records, refusal, lambda id: self.work.ids.get(id) is not None)
 
     def commit(self) -> None:
         """Store what was judged."""
@@ -292,7 +281,7 @@ def new_row(record: Record, sequence: int, lane: Lane, now: int) -> Row:
         sequence, record.id, lane.queue, lane.id, BLOCKED, record.priority, max(record.due, now),
         record.delay or None, now, record.ttl, record.deadline, None, None,
         keep=None if record.keep == DAY else record.keep,
-        keep_failed=None if record.keep_failed == 30 * DAY else record.keep_failed,
+        keep_failed=None if record.keep_failed == KEEP_FAILED else record.keep_failed,
         stride=None if fair is None else rules.stride(fair.weight),
         reply=record.reply,
         wants=None if record.unique is None else wanted(record.unique),

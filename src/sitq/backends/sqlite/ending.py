@@ -12,7 +12,7 @@ from sitq.backends.sqlite.lanes import encode
 from sitq.backends.sqlite.row import BLOCKED, QUEUED, READY, STAGES, Row, history_of
 from sitq.backends.sqlite.unique import take_back
 from sitq.backends.sqlite.work import Work
-from sitq.record import DAY, ERRORS_KEPT, TERMINAL, Failure, State
+from sitq.record import DAY, ERRORS_KEPT, KEEP_FAILED, TERMINAL, Failure, State
 
 Children = dict[int, list[tuple[int, str]]]
 """Those that depend on a task, with the effects of its end."""
@@ -37,7 +37,7 @@ def end(work: Work, row: Row, state: State, *failures: Failure | None) -> None:
 def kept(row: Row, stage: int) -> int:
     """How long the record stays."""
     if stage in _FAILED:
-        return 30 * DAY if row.keep_failed is None else row.keep_failed
+        return KEEP_FAILED if row.keep_failed is None else row.keep_failed
     return DAY if row.keep is None else row.keep
 
 
