@@ -89,14 +89,15 @@ class Draft:
         """Store what was judged."""
         for draft in self.replaced.values():
             holder = self.store.records[draft.id]
-            holder.payload, holder.unique, holder.delay = draft.payload, draft.unique, draft.delay
+            rules.bring(draft, holder)
+            holder.payload_of, holder.unique, holder.delay = draft.payload_of, draft.unique, draft.delay
             if holder.due != draft.due:
                 self.store.line_up_anew(holder, draft.due, self.now)
         for record in self.fresh.values():
             self.store.place(record, self.now)
-        for record in self.fresh.values():
-            if record.edges:
-                self.store.meet_ended_parents(record, self.now)
+        tied = [record for record in self.fresh.values() if record.edges]
+        if tied:
+            self.store.meet_ended_parents(tied, self.now)
 
     def _clash(self, new: Record, unique: Unique, holder: Record) -> Answer | None:
         """The answer to a newcomer whose unique key is held, or None if it is placed all the same."""
@@ -104,7 +105,9 @@ class Draft:
             case "refuse":
                 return Refused(new.id, "unique", holder.id)
             case "replace" if holder.state in WAITING:
-                if holder.name != new.name:
+                if (holder.name, holder.queue, holder.python) != (new.name, new.queue, new.python):
+                    return Refused(new.id, "unique", holder.id)
+                if "payload" in unique.fields and self._is_blocked(holder):
                     return Refused(new.id, "unique", holder.id)
                 self._take_over(new, unique, holder)
                 return Replaced(holder.id)
@@ -114,11 +117,15 @@ class Draft:
             case _:
                 return Duplicate(holder.id)
 
+    def _is_blocked(self, holder: Record) -> bool:
+        """Whether it waits for others, for whose ends new arguments would have to wait, too."""
+        return holder.state is State.BLOCKED or (holder.id in self.fresh and bool(holder.edges))
+
     def _take_over(self, new: Record, unique: Unique, holder: Record) -> None:
         if holder.id not in self.fresh:  # one of this group is a draft already
             holder = self.replaced.setdefault(holder.id, copy.copy(holder))
         if "payload" in unique.fields:
-            holder.payload = new.payload
+            rules.bring(new, holder)
         if "due" in unique.fields:
             waits = holder.state is State.BLOCKED or holder.id in self.fresh  # `due` is still to be computed
             holder.due = max(new.due, self.now) if waits else rules.due_at(new, self.now)

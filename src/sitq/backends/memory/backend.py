@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from sitq.backends import rules
 from sitq.backends.base import (
+    LIMIT_QUEUE,
     PAUSE_QUEUE,
     Answer,
     Backend,
@@ -25,6 +26,7 @@ from sitq.backends.base import (
     Taken,
     Traits,
     Want,
+    log_topic,
     queue_topic,
 )
 from sitq.backends.hints import LocalListener
@@ -140,16 +142,18 @@ class MemoryBackend(Backend):
         """Read a page of at most `n` records, looking at no more than `10 * n + 1000`."""
         self.check()
         with self._store.lock:
-            return scan(self._store, where, after or 0, n)
+            return scan(self._store, where, after, n)
 
     async def swap(self, key: str, seen: bytes | None, value: bytes | None, ttl: int | None = None) -> bool:
-        """Compare and set a cell; whoever waits for a queue that it pauses or resumes is woken."""
+        """Compare and set a cell; whoever waits for a queue that it is about is woken."""
         self.check()
         with self._store.writing() as now:
             until = None if ttl is None else now + ttl
             kept = self._store.cells.swap(key, seen, value, until, now)
             if kept and key.startswith(PAUSE_QUEUE):
                 self._store.topics.add(queue_topic(key.removeprefix(PAUSE_QUEUE)))
+            elif kept and key.startswith(LIMIT_QUEUE):
+                self._store.topics.add(queue_topic(key.removeprefix(LIMIT_QUEUE)))
             elif kept and key.startswith(PAUSE):
                 self._store.topics.update(queue.topic for queue in self._store.queues.values())
             return kept
@@ -163,8 +167,9 @@ class MemoryBackend(Backend):
     async def append(self, topic: str, events: Sequence[bytes], most: int = 10_000) -> None:
         """Add to a log, which keeps its newest `most` entries."""
         self.check()
-        with self._store.lock:
-            self._store.logs.append(topic, events, most, self._store.clock())
+        with self._store.writing() as now:
+            self._store.logs.append(topic, events, most, now)
+            self._store.topics.add(log_topic(topic))
 
     async def read(self, topic: str, after: int = 0, n: int = 100) -> list[Event]:
         """Read a log's entries with numbers above `after`, oldest first."""
@@ -176,6 +181,10 @@ class MemoryBackend(Backend):
         """Listen for hints on topics, for a waiter in the running event loop."""
         self.check()
         return self._store.hub.listen(topics)
+
+    def observe(self, told: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+        """Be told the ids of tasks that the store itself let end."""
+        return self._store.hub.observe(told)
 
     async def tend(self, budget: int = 1000) -> int:
         """Do upkeep on at most `budget` tasks."""
@@ -217,11 +226,19 @@ class MemoryLeaseChannel:
         self._store = None
 
 
-def scan(store: Store, where: Filter, after: int, n: int) -> Page:
+def scan(store: Store, where: Filter, after: int | None, n: int) -> Page:
     """The first `n` records behind `after` that the filter is about, as far as a bounded look finds them."""
     budget = 10 * n + 1000
     found: list[Record] = []
-    for sequence in islice(store.order, bisect_right(store.order, after), None):
+    order = store.order
+    if where.parent is not None:
+        order = [store.records[one].sequence for one in store.family.offspring.get(where.parent, ())]
+    if where.newest_first:
+        start = len(order) if after is None else bisect_left(order, after)
+        sequences: Iterable[int] = (order[at] for at in range(start - 1, -1, -1))
+    else:
+        sequences = islice(order, bisect_right(order, after or 0), None)
+    for sequence in sequences:
         record = store.by_sequence.get(sequence)
         if record is None:
             continue

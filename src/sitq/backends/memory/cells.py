@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 
-from sitq.backends.base import Cell
+from sitq.backends.base import LIMIT_QUEUE, Cell
 from sitq.record import NEVER
 
 PAUSE = "pause/"
@@ -18,6 +18,12 @@ class Cells:
         self._keys: list[str] = []
         self._mortal: set[str] = set()
         self._pauses = 0
+        self._limits = 0
+
+    @property
+    def may_limit(self) -> bool:
+        """Whether any queue has a limit of its own."""
+        return self._limits > 0
 
     @property
     def may_pause(self) -> bool:
@@ -35,6 +41,7 @@ class Cells:
         if key not in self._cells:
             bisect.insort(self._keys, key)
             self._pauses += key.startswith(PAUSE)
+            self._limits += key.startswith(LIMIT_QUEUE)
         self._cells[key] = Cell(key, value, until)
         if until is None:
             self._mortal.discard(key)
@@ -61,6 +68,11 @@ class Cells:
             return 0
         return NEVER if cell.until is None else cell.until
 
+    def value(self, key: str, now: int) -> bytes | None:
+        """What a cell holds, or None."""
+        cell = self._live(key, now)
+        return None if cell is None else cell.value
+
     def sweep(self, now: int) -> None:
         """Forget the cells that are past their time."""
         for key in [key for key in self._mortal if self._live(key, now) is None]:
@@ -75,3 +87,4 @@ class Cells:
             del self._keys[bisect.bisect_left(self._keys, key)]
             self._mortal.discard(key)
             self._pauses -= key.startswith(PAUSE)
+            self._limits -= key.startswith(LIMIT_QUEUE)

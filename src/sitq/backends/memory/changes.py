@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sitq.backends import rules
-from sitq.backends.base import Lease, Renewal, worker_topic
+from sitq.backends.base import Lease, Renewal, own_end_topic, task_topic, worker_topic
 from sitq.backends.memory.admission import put_group
+from sitq.backends.memory.restoring import restore
 from sitq.backends.memory.store import Store
-from sitq.move import Cancel, Change, Delete, Lapse, Move, Note, Release, Retry, Settle
+from sitq.move import Cancel, Change, Delete, Lapse, Move, Note, Release, Restore, Retry, Settle
 from sitq.record import ERRORS_KEPT, PROGRESS_KEPT, WAITING, Record, State
 
 
 def carry_out(store: Store, move: Move, now: int) -> bool:
     """Carry out one move; False if its condition does not hold, and then nothing is changed."""
+    if isinstance(move, Restore):
+        return restore(store, move.record, now)
     record = store.records.get(move.id)
     if record is None:
         return False
@@ -23,7 +26,7 @@ def carry_out(store: Store, move: Move, now: int) -> bool:
         case Retry() | Release():
             return _hand_back(store, record, move, now)
         case Note():
-            return _note(record, move)
+            return _note(store, record, move)
         case Lapse():
             return _lapse(store, record, move, now)
         case Cancel():
@@ -77,9 +80,12 @@ def _hand_back(store: Store, record: Record, move: Retry | Release, now: int) ->
         return rules.already_said(record, move)
     if isinstance(move, Retry):
         record.failures += 1
-        record.crashes = 0
-        record.errors = rules.newest(record.errors, move.failure, ERRORS_KEPT)
-    record.alone = 0
+        record.crashes = record.alone = 0
+    else:
+        record.alone = move.alone
+        if move.crashes is not None:
+            record.crashes = move.crashes
+    record.errors = rules.newest(record.errors, move.failure, ERRORS_KEPT)
     if move.freeze is not None:
         store.meters.freeze(move.freeze, now + move.delay)
     if record.stop is None:
@@ -94,6 +100,7 @@ def stopped(store: Store, record: Record, now: int) -> None:
     """Cancel a running task that was asked to stop."""
     failure = rules.cancel_failure(record.stop or "", record.attempt, now)
     store.end(record, State.CANCELLED, now, failure)
+    store.topics.add(own_end_topic(record.id))
 
 
 def _follow(store: Store, records: Sequence[Record], now: int) -> None:
@@ -101,16 +108,18 @@ def _follow(store: Store, records: Sequence[Record], now: int) -> None:
         put_group(store, (record,), now)
 
 
-def _note(record: Record, move: Note) -> bool:
+def _note(store: Store, record: Record, move: Note) -> bool:
     if not _runs_under(record, move.token):
         return False
     if move.progress is not None:
         record.progress = (*record.progress, move.progress)[-PROGRESS_KEPT:]
+        store.topics.add(task_topic(record.id))
     if move.step is not None:
         name, value = move.step
         if name not in record.steps:
             record.steps = {**record.steps, name: value}
-    record.alone += move.alone
+    if move.alone is not None:
+        record.alone = move.alone
     return True
 
 
@@ -125,6 +134,8 @@ def _lapse(store: Store, record: Record, move: Lapse, now: int) -> bool:
 
 def _cancel(store: Store, record: Record, move: Cancel, now: int) -> bool:
     if record.state in WAITING:
+        if record.milestone:
+            return False
         failure = rules.cancel_failure(move.reason, record.attempt, now)
         store.end(record, State.CANCELLED, now, failure)
         return True
@@ -142,8 +153,11 @@ def _change(store: Store, record: Record, move: Change, now: int) -> bool:
         return False
     if move.priority is not None:
         store.reorder(record, move.priority, now)
-    if move.due is not None:
-        store.line_up_anew(record, max(move.due, now), now)
+    due = rules.changed_due(move, now)
+    if due is not None:
+        store.line_up_anew(record, due, now)
+    if move.queue is not None and move.queue != record.queue:
+        store.send(record, move.queue, now)
     return True
 
 

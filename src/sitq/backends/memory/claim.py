@@ -5,12 +5,12 @@ from __future__ import annotations
 import heapq
 
 from sitq.backends import rules
-from sitq.backends.base import PAUSE_KEY, PAUSE_NAME, PAUSE_QUEUE, Taken, Want
+from sitq.backends.base import LIMIT_QUEUE, PAUSE_KEY, PAUSE_NAME, PAUSE_QUEUE, Taken, Want
 from sitq.backends.memory.agenda import BITS, MASK
 from sitq.backends.memory.lanes import Lane, Queue
 from sitq.backends.memory.store import Store, handed_out
 from sitq.backends.memory.upkeep import expire, expire_one, reclaim
-from sitq.record import NEVER, Record, State
+from sitq.record import NEVER, Limit, Record, State
 
 UPKEEP = 1000
 """How many tasks a claim brings up to date in each of its two ways before it starts others."""
@@ -68,24 +68,48 @@ class Claim:
         if name not in self._turns:
             self._turns[name] = self._look_at(queue)
         turns = self._turns[name]
+        limit = self._limit_of(queue) if turns and self.store.cells.may_limit else None
+        if limit is None:
+            self._start(queue, turns, goal)
+            return
+        own = self.store.meters.of_queue(name, limit, queue.running)
+        begun = len(self.taken)
+        self._start(queue, turns, begun + rules.room(limit, own.arrival, own.running, self.now, goal - begun))
+        for _ in range(len(self.taken) - begun):
+            own.start(self.now)
+        if turns:
+            self.next = min(self.next, max(self.now, own.opens()))
+
+    def _limit_of(self, queue: Queue) -> Limit | None:
+        return rules.limit_in(self.store.cells.value(LIMIT_QUEUE + queue.name, self.now))
+
+    def _start(self, queue: Queue, turns: list[Turn], goal: int) -> None:
         while turns and len(self.taken) < goal:
             turn, _, order, lanes = turns[0]
-            alone = len(turns) == 1 and len(lanes) == 1 and not lanes[0][-1].keys
-            self._serve(queue, lanes, turn, goal if alone else len(self.taken) + 1)
+            if len(turns) == 1 and not lanes[0][-1].keys:
+                following = min(lanes[1:3])[0] if len(lanes) > 1 else None
+                self._serve(queue, lanes, turn, goal, following)
+            else:
+                self._serve(queue, lanes, turn, len(self.taken) + 1)
             if lanes:
                 turn = queue.turn_of(lanes[0][-1].tenant)
                 heapq.heapreplace(turns, (turn, lanes[0][0], order, lanes))
             else:
                 heapq.heappop(turns)
 
-    def _serve(self, queue: Queue, lanes: list[Head], turn: int, goal: int) -> None:
-        """Start tasks of a tenant's first lane up to the goal; nothing else may come before them."""
+    def _serve(
+        self, queue: Queue, lanes: list[Head], turn: int, goal: int, following: int | None = None
+    ) -> None:
+        """Start tasks of a tenant's first lane up to the goal, as long as they come before another entry.
+
+        Nothing but that one, if there is one, may come before them.
+        """
         entry, order, lane = lanes[0]
         if lane.keys and not self._admits(queue, lane):
             heapq.heappop(lanes)
             return  # the tenant's next lane may come after those of others
         head: int | None = entry
-        while head is not None and len(self.taken) < goal:
+        while head is not None and len(self.taken) < goal and (following is None or head < following):
             record = self.store.by_sequence[head & MASK]
             lane.ready.pop()
             for key in lane.keys:
@@ -127,6 +151,7 @@ class Claim:
             if (
                 record is not None
                 and record.state is State.QUEUED
+                and record.queue == queue.name  # or it was sent to another one
                 and record.priority == -(entry >> BITS)
                 and record.due <= now  # if not, another entry stands for its later due time
             ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 from sitq.backends import rules
 from sitq.backends.base import queue_topic
@@ -103,12 +104,16 @@ class Queue:
     # A claimed task leaves its lane, so an entry of the right priority is enough to stand for a queued one.
     def _is_ready(self, rank: int, sequence: int) -> bool:
         record = self._records.get(sequence)
-        return record is not None and record.state is State.QUEUED and record.priority == -rank
+        return self._waits_here(record) and record.priority == -rank
 
     def _is_scheduled(self, due: int, sequence: int) -> bool:
         record = self._records.get(sequence)
-        return record is not None and record.state is State.QUEUED and record.due == due
+        return self._waits_here(record) and record.due == due
 
     def _is_overdue(self, instant: int, sequence: int) -> bool:
         record = self._records.get(sequence)
-        return record is not None and record.state is State.QUEUED and rules.overdue_at(record) == instant
+        return self._waits_here(record) and rules.overdue_at(record) == instant
+
+    def _waits_here(self, record: Record | None) -> TypeGuard[Record]:
+        """Whether a task is queued, and in this queue: one that was sent to another one left its entries."""
+        return record is not None and record.state is State.QUEUED and record.queue == self.name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sitq.backends import rules
 from sitq.record import NEVER, Limit
@@ -51,41 +51,50 @@ class Meters:
 
     def __init__(self) -> None:
         self.by_key: dict[str, Meter] = {}
+        self._of_queues: dict[str, Meter] = {}
         self._idle: set[str] = set()
 
-    def adopt(self, limits: Iterable[Limit]) -> set[str]:
+    def of_queue(self, name: str, limit: Limit, running: int) -> Meter:
+        """The meter of a queue's own limit."""
+        meter = self._of_queues.setdefault(name, Meter(limit))
+        meter.limit, meter.running = limit, running
+        return meter
+
+    def adopt(self, limits: Sequence[Limit]) -> set[str]:
         """Take over the figures of a task that was placed; answers with the queues for which that is news."""
         news: set[str] = set()
-        for key, limit in {limit.key: limit for limit in limits}.items():
-            meter = self._meter(key)
+        for limit in _last_of_each(limits):
+            meter = self.by_key.get(limit.key) or self._new(limit.key)
+            if not meter.uses:
+                self._idle.discard(limit.key)
             meter.uses += 1
-            self._idle.discard(key)
-            if meter.limit != limit:
+            if meter.limit is not limit and meter.limit != limit:
                 meter.limit = limit
                 news |= meter.waiters
         return news
 
-    def drop(self, limits: Iterable[Limit]) -> None:
+    def drop(self, limits: Sequence[Limit]) -> None:
         """Forget a task that has ended."""
-        for key in {limit.key for limit in limits}:
-            meter = self.by_key[key]
+        for limit in _last_of_each(limits):
+            meter = self.by_key[limit.key]
             meter.uses -= 1
             if not meter.uses:
-                self._idle.add(key)
+                self._idle.add(limit.key)
 
-    def free(self, limits: Iterable[Limit]) -> set[str]:
+    def free(self, limits: Sequence[Limit]) -> set[str]:
         """Count a task out that runs no more; answers with the queues for which that is news."""
         news: set[str] = set()
-        for key in {limit.key for limit in limits}:
-            meter = self.by_key[key]
+        for limit in _last_of_each(limits):
+            meter = self.by_key[limit.key]
             meter.running -= 1
-            news |= meter.waiters
-            meter.waiters.clear()
+            if meter.waiters:
+                news |= meter.waiters
+                meter.waiters.clear()
         return news
 
     def freeze(self, key: str, until: int) -> None:
         """Let nobody start under the key before `until`."""
-        meter = self._meter(key)
+        meter = self.by_key.get(key) or self._new(key)
         meter.frozen = max(meter.frozen, until)
 
     def sweep(self, now: int) -> None:
@@ -95,10 +104,14 @@ class Meters:
             if meter.arrival <= now and meter.frozen <= now:
                 del self.by_key[key]
                 self._idle.discard(key)
+        self._of_queues = {name: each for name, each in self._of_queues.items() if each.arrival > now}
 
-    def _meter(self, key: str) -> Meter:
-        meter = self.by_key.get(key)
-        if meter is None:
-            meter = self.by_key[key] = Meter(Limit(key))
-            self._idle.add(key)
+    def _new(self, key: str) -> Meter:
+        meter = self.by_key[key] = Meter(Limit(key))
+        self._idle.add(key)
         return meter
+
+
+def _last_of_each(limits: Sequence[Limit]) -> Iterable[Limit]:
+    """The limits, of those of the same key only the last one."""
+    return limits if len(limits) == 1 else {limit.key: limit for limit in limits}.values()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 from sitq.backends import rules
-from sitq.backends.base import DONE_TOPIC, Want, queue_topic
+from sitq.backends.base import DONE_TOPIC, Want, own_end_topic, queue_topic
 from sitq.backends.hints import Hub
 from sitq.backends.memory.agenda import Agenda
 from sitq.backends.memory.cells import Cells
@@ -88,37 +88,79 @@ class Store:
 
     def place(self, record: Record, now: int) -> None:
         """Store a new task: blocked if it has edges, queued otherwise."""
+        self.enter(record)
+        if record.unique:
+            self.keys[record.unique.key] = record.id
+        if record.edges:
+            self.block(record, now)
+        elif record.milestone:
+            self._complete(record, now)
+        else:
+            self._queue_first(record, now)
+
+    def enter(self, record: Record) -> None:
+        """Give a task its sequence, by which it is found from now on."""
         self._last_sequence += 1
         record.sequence = self._last_sequence
         self.records[record.id] = record
         self.by_sequence[record.sequence] = record
         self.order.append(record.sequence)
-        if record.limits:
-            self._hint_queues(self.meters.adopt(record.limits))
-        if record.unique:
-            self.keys[record.unique.key] = record.id
-        if record.edges:
-            record.state = State.BLOCKED
-            record.due = max(record.due, now)
-            self.family.join(record)
-            self.queue(record.queue).blocked += 1
-        else:
-            self._queue_first(record, now)
+        if record.limits and record.state not in TERMINAL:
+            news = self.meters.adopt(record.limits)
+            if news:
+                self._hint_queues(news)
+
+    def block(self, record: Record, now: int) -> None:
+        """Let a new task wait for all of its parents."""
+        record.state = State.BLOCKED
+        record.due = max(record.due, now)
+        self.family.join(record)
+        self.queue(record.queue).blocked += 1
+
+    def line_up_restored(self, record: Record, now: int) -> None:
+        """Let a task wait for its time that has been queued elsewhere."""
+        self.family.note(record, self.records.keys(), ended=False)
+        queue = self.queue(record.queue)
+        queue.queued += 1
+        queue.line_up(record, now)
+        self.topics.add(queue.topic)
+
+    def keep(self, record: Record) -> None:
+        """Keep a task that has ended elsewhere."""
+        self.family.note(record, self.records.keys(), ended=True)
+        self.queue(record.queue).ended[TERMINAL.index(record.state)] += 1
+        self.retention.push(self._purge_at(record), record.sequence)
+        self._hint_end(record)
+
+    def send(self, record: Record, name: str, now: int) -> None:
+        """Let a waiting task wait in another queue; what the old one has of it counts for nothing there."""
+        old, new = self.queue(record.queue), self.queue(name)
+        record.queue = name
+        if record.state is State.BLOCKED:
+            old.blocked -= 1
+            new.blocked += 1
+            return
+        old.queued -= 1
+        new.queued += 1
+        new.line_up(record, now)
+        self.topics.add(new.topic)
 
     def remove(self, record: Record, end: State | None, now: int) -> None:
         """Forget a task that does not run; `end` is as what its end counts for those that wait for it."""
-        if record.state in TERMINAL:
+        ended = record.state in TERMINAL
+        if ended:
             self.queue(record.queue).ended[TERMINAL.index(record.state)] -= 1
         else:
             self._leave(record)
             self._forget_ties(record)
             self._hint_end(record)
         self._release_key(record)
+        self.family.forget(record)
         del self.records[record.id], self.by_sequence[record.sequence]
         if len(self.order) > 2 * len(self.records) + 1000:
             self.order[:] = self.by_sequence
         if record.id in self.family.children:
-            if end is not None:
+            if end is not None and not ended:  # it counts as what it was
                 self._spread(record.id, end, now)
             self.family.children.pop(record.id, None)
 
@@ -162,16 +204,19 @@ class Store:
         if record.id in self.family.children:
             self._spread(record.id, state, now)
 
-    def meet_ended_parents(self, record: Record, now: int) -> None:
-        """Let the ends of parents that ended before the task was placed take effect on it."""
-        for edge in record.edges:
-            if record.state is not State.BLOCKED:
-                return
-            parent = self.records[edge.parent]
-            if parent.state in TERMINAL:
-                after = self._lift(record, parent.id, parent.state, now)
+    def meet_ended_parents(self, children: Iterable[Record], now: int) -> None:
+        """Let the ends of parents that ended before tasks were placed take effect on them, in order."""
+        ended = [
+            (child, parent)
+            for child in children
+            for id in dict.fromkeys([edge.parent for edge in child.edges])
+            if (parent := self.records[id]).state in TERMINAL
+        ]
+        for child, parent in ended:  # a parent that ends with one of these meets its children by itself
+            if child.state is State.BLOCKED:
+                after = self._lift(child, parent.id, parent.state, now)
                 if after in TERMINAL:
-                    self._spread(record.id, after, now)
+                    self._spread(child.id, after, now)
 
     def line_up_anew(self, record: Record, due: int, now: int) -> None:
         """Give a waiting task another due time; its ttl counts from there, if it was never started."""
@@ -222,6 +267,14 @@ class Store:
         queue.line_up(record, now)
         self.topics.add(queue.topic)
 
+    def _complete(self, record: Record, now: int) -> None:
+        """Let a milestone without parents end where it is placed."""
+        record.state = State.BLOCKED
+        record.due = max(record.due, now)
+        self.family.join(record)
+        self.queue(record.queue).blocked += 1
+        self._end_alone(record, State.COMPLETED, now, None)
+
     def _line_up(self, record: Record, now: int) -> None:
         queue = self.queue(record.queue)
         queue.line_up(record, now)
@@ -244,13 +297,17 @@ class Store:
             if not claim.running:
                 del self.claims[claim.token], self.numbered[claim.number]
             record.owner = record.lease_until = record.stop = None
+            if self.cells.may_limit:
+                self.topics.add(queue.topic)
             if record.limits:
-                self._hint_queues(self.meters.free(record.limits))
+                news = self.meters.free(record.limits)
+                if news:
+                    self._hint_queues(news)
         elif record.state is State.QUEUED:
             queue.queued -= 1
         else:
             queue.blocked -= 1
-            del self.family.waits[record.id]
+            self.family.let_go(record)
 
     def _end_alone(self, record: Record, state: State, now: int, failure: Failure | None) -> None:
         self._leave(record)
@@ -297,11 +354,16 @@ class Store:
 
     def _lift(self, child: Record, parent: str, state: State, now: int) -> State:
         after, failure = self.family.lift(child, parent, state, now)
-        if after is State.QUEUED:
+        if after is State.QUEUED and child.milestone:
+            after = State.COMPLETED
+            self._end_alone(child, after, now, None)
+        elif after is State.QUEUED:
             self._leave(child)
             self._queue_first(child, now)
         elif after is not State.BLOCKED:
             self._end_alone(child, after, now, failure)
+        if after in TERMINAL:
+            self.topics.add(own_end_topic(child.id))
         return after
 
     def _release_key(self, record: Record) -> None:
@@ -355,6 +417,8 @@ def taken_in(record: Record, now: int) -> Record:
     new.errors = ()
     new.progress = ()
     new.steps = NO_STEPS
+    if new.ends:
+        new.ends = ()
     return new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sitq.backends import rules
+from sitq.backends.base import own_end_topic
 from sitq.backends.memory.changes import stopped
 from sitq.backends.memory.lanes import Queue
 from sitq.backends.memory.store import Claimed, Store
@@ -70,6 +71,7 @@ def expire(store: Store, queues: Iterable[Queue], most: int, now: int) -> int:
 def expire_one(store: Store, record: Record, now: int) -> None:
     """Let one task end that is past its last start."""
     store.end(record, State.EXPIRED, now, rules.expiry_failure(last_start(record) or now, now))
+    store.topics.add(own_end_topic(record.id))
 
 
 def _purge(store: Store, most: int, now: int) -> int:

@@ -8,7 +8,9 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from sitq.backends.base import (
     Answer,
@@ -23,15 +25,20 @@ from sitq.backends.base import (
     Want,
 )
 from sitq.backends.hints import Hub, LocalListener
-from sitq.backends.sqlite import admission, cells, changes, claim, logs, look, reading, upkeep
-from sitq.backends.sqlite.connection import Connection, Synchronous
+from sitq.backends.sqlite import checkup, within
+from sitq.backends.sqlite.connection import Synchronous
 from sitq.backends.sqlite.engine import Engine
 from sitq.backends.sqlite.lease import SQLiteLeaseChannel
 from sitq.backends.sqlite.location import MEMORY, is_ours
-from sitq.backends.sqlite.row import Read
-from sitq.backends.sqlite.usual import Fresh
-from sitq.backends.sqlite.work import Work
+from sitq.backends.sqlite.mend import is_damage
+from sitq.backends.sqlite.plain import are_plain, put_plain
 from sitq.backends.sqlite.writer import Job
+from sitq.backends.tables import admission, cells, changes, claim, logs, look, reading, upkeep
+from sitq.backends.tables.database import Database
+from sitq.backends.tables.row import Read
+from sitq.backends.tables.usual import Fresh
+from sitq.backends.tables.work import Work
+from sitq.checkup import Finding
 from sitq.clock import Clock, wall_clock
 from sitq.exceptions import BackendError, ConfigurationError, ResourceExhaustionError, ValidationError
 from sitq.move import Move
@@ -40,6 +47,13 @@ from sitq.record import SECOND, Record, State
 T = TypeVar("T")
 Claimed = tuple[list[Read | Fresh], int, int | None]
 """What was claimed, the time, and when there may be more."""
+
+HELD_UP: Final = 2 * SECOND
+"""Microseconds that upkeep may have waited for the lock and still take leases from those who hold them.
+
+A process that is suspended in the middle of a commit keeps all others from writing. When it goes on, leases
+have run out that nobody could renew, and whoever writes first must not take them.
+"""
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
@@ -106,6 +120,7 @@ class SQLiteBackend(Backend):
             shared=not in_memory,
             local=in_memory,
             pushes=True,
+            transactional=not in_memory,
             max_payload=max_payload,
         )
 
@@ -122,9 +137,14 @@ class SQLiteBackend(Backend):
 
     async def open(self) -> None:
         """Open the file, make or migrate the tables, and start the threads."""
-        engine = await asyncio.to_thread(
-            Engine.open, self.path, self.namespace, self.synchronous, self._clock, self._hub, force=self.force
-        )
+        loop = asyncio.get_running_loop()
+        where = self.path, self.namespace, self.synchronous, self._clock, self._hub
+        opening = loop.run_in_executor(None, lambda: Engine.open(*where, force=self.force))
+        try:
+            engine = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_stop_again)
+            raise
         self._engine = engine
         self._finalizer = weakref.finalize(self, engine.abandon)
         self.traits = Traits(
@@ -132,6 +152,7 @@ class SQLiteBackend(Backend):
             shared=self.traits.shared,
             local=is_ours(self.path),
             pushes=True,
+            transactional=self.traits.transactional,
             max_payload=self.traits.max_payload,
         )
 
@@ -152,8 +173,11 @@ class SQLiteBackend(Backend):
         packed = [[(record, pack(record)) for record in group] for group in groups]
         rows = sum(map(len, packed))
 
+        plain = are_plain(packed, most)
+
         def action(work: Work) -> list[list[Answer]]:
-            return admission.put(work, packed, most)
+            placed = put_plain(work, packed) if plain else None
+            return admission.put(work, packed, most) if placed is None else placed
 
         def when_full(_now: int) -> list[list[Answer]]:
             message = f"no room is left for {self.path}: free some on its disk, nothing was stored"
@@ -161,17 +185,32 @@ class SQLiteBackend(Backend):
 
         return await self._write(engine, "enqueue", action, rows, when_full=when_full)
 
+    async def put_within(self, connection: object, groups: Sequence[Sequence[Record]]) -> list[list[Answer]]:
+        """Store new tasks within the transaction of a `sqlite3` or SQLAlchemy connection, or of a session.
+
+        They are judged at once: while the transaction is open, nobody else writes to the file.
+
+        Raises:
+            ValidationError: It is no such connection, leads to another file, or is in no transaction.
+            BackendError: A statement failed, or another connection writes.
+        """
+        engine = self._use("enqueue")
+        where = within.Place(self.path, self.namespace, self._clock, self.traits.max_payload)
+        packed = [[(record, admission.pack_record(record)) for record in group] for group in groups]
+        return await within.place(connection, where, packed, lambda: engine.vigil().expect())
+
     async def take(self, want: Want) -> Taken:
         """Claim tasks: in one atomic step they become `running` with a new token and lease, `attempt` + 1."""
-        engine = self._use("claim")
+        engine, asked = self._use("claim"), self._clock()
 
-        def peek(db: Connection, now: int) -> Claimed | None:
+        def peek(db: Database, now: int) -> Claimed | None:
             seen = look.look_around(db, want, now)
             idle = look.is_idle(seen, want, now)
             return ([], now, look.next_instant(seen, want, now)) if idle else None
 
         def action(work: Work) -> Claimed:
-            reads, after = claim.take(work, want)
+            held_up = work.now - asked > want.lease // 4
+            reads, after = claim.take(work, msgspec.structs.replace(want, reclaim=False) if held_up else want)
             return reads, work.now, after
 
         def when_full(now: int) -> Claimed:
@@ -207,7 +246,7 @@ class SQLiteBackend(Backend):
 
     async def scan(self, where: Filter, after: int | None = None, n: int = 100) -> Page:
         """Read a page of at most `n` records, looking at no more than `10 * n + 1000`."""
-        return await self._read("scan", lambda db: reading.scan(db, where, after or 0, n))
+        return await self._read("scan", lambda db: reading.scan(db, where, after, n))
 
     async def swap(self, key: str, seen: bytes | None, value: bytes | None, ttl: int | None = None) -> bool:
         """Compare and set a cell; whoever waits for a queue that it pauses or resumes is woken."""
@@ -233,10 +272,22 @@ class SQLiteBackend(Backend):
         self._use("listen").watch()
         return listener
 
+    def observe(self, told: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+        """Be told the ids of tasks that the store itself let end."""
+        return self._hub.observe(told)
+
+    async def checkup(self) -> list[Finding]:
+        """Say what the library, the file and its place make of the promises."""
+        return await asyncio.to_thread(checkup.look, self.path, self.synchronous)
+
     async def tend(self, budget: int = 1000) -> int:
         """Do upkeep on at most `budget` tasks."""
-        engine = self._use("tend")
-        return await self._write(engine, "tend", lambda work: upkeep.tend(work, budget), budget)
+        engine, asked = self._use("tend"), self._clock()
+
+        def action(work: Work) -> int:
+            return upkeep.tend(work, budget, leases=work.now - asked <= HELD_UP)
+
+        return await self._write(engine, "tend", action, budget)
 
     async def tally(self) -> dict[str, dict[State, int]]:
         """Count tasks per queue and state; absent means none."""
@@ -256,7 +307,7 @@ class SQLiteBackend(Backend):
         operation: str,
         action: Callable[[Work], T],
         rows: int,
-        peek: Callable[[Connection, int], T | None] | None = None,
+        peek: Callable[[Database, int], T | None] | None = None,
         *,
         vital: bool = False,
         when_full: Callable[[int], T] | None = None,
@@ -266,7 +317,7 @@ class SQLiteBackend(Backend):
         engine.writer.submit(Job(operation, action, rows, _resolver(future), loop, peek, vital, when_full))
         return await future
 
-    async def _read(self, operation: str, action: Callable[[Connection], T]) -> T:
+    async def _read(self, operation: str, action: Callable[[Database], T]) -> T:
         engine = self._use(operation)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -278,7 +329,19 @@ class SQLiteBackend(Backend):
             engine.writer.submit(Job(operation, read, 0, _resolver(future), loop))
         else:
             engine.reader.submit((operation, action, _resolver(future), loop))
-        return await future
+        try:
+            return await future
+        except Exception as error:
+            if engine.reader is None or not is_damage(error):
+                raise
+        # The writer puts damaged tasks aside, and reads for once itself.
+        return await self._write(engine, operation, lambda work: action(work.db), 0)
+
+
+def _stop_again(opening: asyncio.Future[Engine]) -> None:
+    """Close what was opened for one who did not wait for it."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.get_loop().run_in_executor(None, opening.result().stop)
 
 
 def _resolver(future: asyncio.Future[Any]) -> Callable[[Any, Exception | None], None]:

@@ -7,22 +7,20 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from sitq.backends.sqlite.connection import Connection
 
 PAGES: Final = 1000
 """About how many pages a process writes between two checkpoints: 4 MiB of log."""
 
-TOO_LONG: Final = 8000
-"""Pages of log after which commits wait for a moment, so that the log can start anew (32 MiB)."""
-
 
 class Checkpointer:
     """A thread that checkpoints after so many pages were written, on a connection of its own.
 
-    While others go on writing, such a checkpoint never catches up with them, and the log grows. When it has
-    become long, the writer is asked to do the small rest between two transactions: then the log starts anew.
+    While others go on writing, such a checkpoint never catches up with them. So the writer is asked to do the
+    small rest between two transactions: then the log starts anew in the room that its file has. A commit that
+    makes the file longer takes half as long again, since the file system's journal has to be written for it.
     """
 
     def __init__(self, connect: Callable[[], Connection], restart: Callable[[], None]) -> None:
@@ -35,7 +33,7 @@ class Checkpointer:
 
     def wrote(self, rows: int) -> None:
         """A transaction that changed so many rows was committed. Called by the writer's thread."""
-        self._pages += 4 + rows // 3
+        self._pages += 6 + rows // 3
         if self._pages < PAGES or self._waits:
             return
         self._pages = 0
@@ -62,13 +60,11 @@ class Checkpointer:
         with contextlib.closing(db):
             while self._inbox.get():
                 self._waits = False
-                if checkpoint(db, "PASSIVE") > TOO_LONG:
-                    self._restart()
+                checkpoint(db, "PASSIVE")
+                self._restart()
 
 
-def checkpoint(db: Connection, mode: str) -> int:
-    """Checkpoint once; answers how many pages the log has."""
+def checkpoint(db: Connection, mode: Literal["PASSIVE", "RESTART"]) -> None:
+    """Checkpoint once, as far as that goes without waiting for anybody."""
     with contextlib.suppress(sqlite3.Error):  # busy, or a full disk: the log waits
-        _, log, _ = db.raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        return int(log)
-    return 0
+        db.raw.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()

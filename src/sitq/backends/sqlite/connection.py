@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeVar
 from sitq.backends.sqlite.errors import is_busy
 from sitq.backends.sqlite.haste import haste
 from sitq.backends.sqlite.location import MEMORY
-from sitq.backends.sqlite.statements import SIZES, statements
+from sitq.backends.sqlite.statements import SIZES, narrowed, statements
 
 Synchronous = Literal["FULL", "NORMAL"]
 Answer = TypeVar("Answer")
@@ -77,18 +77,45 @@ class Connection:
         row = self.raw.execute(self.sql[name], values).fetchone()
         return row and row[0]
 
-    def insert(self, name: str, rows: list[tuple[Any, ...]]) -> None:
-        """Insert rows in few statements.
+    def insert(self, name: str, rows: list[tuple[Any, ...]]) -> list[Any]:
+        """Insert rows in few statements; answers with what they return.
 
         Each step of a statement lets go of the interpreter's lock, and getting it back takes up to 5 ms while
         another thread computes (CPython 3.11): with a step for each row that happens inside the transaction.
         """
-        start = 0
-        while start < len(rows):
-            size = next(size for size in SIZES if size <= len(rows) - start)
-            chunk = rows[start : start + size]
-            self.raw.execute(self.sql[f"{name}/{size}"], [value for row in chunk for value in row])
-            start += size
+        if not rows:
+            return []
+        return self.for_rows(name, [value for row in rows for value in row], len(rows[0]))
+
+    def insert_narrow(self, name: str, rows: list[tuple[Any, ...]]) -> None:
+        """Insert rows, naming the columns only that have a value in one of them."""
+        filled = {at: column for at, column in enumerate(zip(*rows, strict=True)) if _has_value(column)}
+        used = tuple(filled)
+        values = [value for row in zip(*filled.values(), strict=True) for value in row]
+        self._in_chunks(values, len(used), lambda size: narrowed(self.sql[name], used, size))
+
+    def place(self, rows: list[tuple[Any, ...]], bodies: list[tuple[int, bytes]]) -> None:
+        """Insert tasks: their columns without the body, and their sequences with the bodies, in one order."""
+        self.insert_narrow("insert_task", rows)
+        self.insert("insert_body", [*bodies])
+
+    def replace_body(self, sequence: int, body: bytes) -> None:
+        """Write a task's body anew."""
+        self.run("replace_body", sequence, body)
+
+    def for_rows(self, name: str, values: list[Any], width: int) -> list[Any]:
+        """Execute a statement on rows whose values follow one another, `width` of them in each."""
+        return self._in_chunks(values, width, lambda size: self.sql[f"{name}/{size}"])
+
+    def _in_chunks(self, values: list[Any], width: int, statement: Callable[[int], str]) -> list[Any]:
+        start, rest = 0, len(values) // width
+        returned: list[Any] = []
+        while rest:
+            size = next(size for size in SIZES if size <= rest)
+            end = start + size * width
+            returned += self.raw.execute(statement(size), values[start:end])
+            start, rest = end, rest - size
+        return returned
 
     # -- transactions ----------------------------------------------------------------------------------------
 
@@ -116,6 +143,10 @@ class Connection:
         if self.raw.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self.raw.execute("ROLLBACK")
+
+
+def _has_value(column: tuple[Any, ...]) -> bool:
+    return column.count(None) < len(column)
 
 
 def patiently(

@@ -13,9 +13,10 @@ from sitq.backends.sqlite.location import MEMORY, prepare
 from sitq.backends.sqlite.reader import Reader
 from sitq.backends.sqlite.schema import migrate
 from sitq.backends.sqlite.statements import OLDEST
-from sitq.backends.sqlite.usual import Holding
-from sitq.backends.sqlite.watch import Watch
+from sitq.backends.sqlite.vigil import Vigil
+from sitq.backends.sqlite.watch import Watch, ring
 from sitq.backends.sqlite.writer import Writer
+from sitq.backends.tables.usual import Holding
 from sitq.clock import Clock
 from sitq.exceptions import ConfigurationError
 
@@ -36,6 +37,7 @@ class Engine:
         self.writer = Writer(db, path, clock, hub)
         self._checkpointer: Checkpointer | None = None
         self._watch: Watch | None = None
+        self._vigil: Vigil | None = None
         self._turn = threading.Lock()
         if path != MEMORY:
             self._checkpointer = Checkpointer(lambda: self.connect(cache=256), self._restart_log)
@@ -78,9 +80,24 @@ class Engine:
             else:
                 self._watch.listen()
 
+    def vigil(self) -> Vigil:
+        """What watches for the ends of users' transactions."""
+        hub, log = self.hub, self.path + "-wal"
+
+        def tell() -> None:
+            ring(log)
+            hub.hint_all()
+
+        with self._turn:
+            if self._vigil is None:
+                self._vigil = Vigil(self.connect(cache=256), tell)
+            return self._vigil
+
     def stop(self, timeout: float = 10) -> None:
         """Finish what was begun, end the threads and close the connections."""
         with self._turn:
+            if self._vigil is not None:
+                self._vigil.stop(timeout)
             if self._watch is not None:
                 self._watch.stop(timeout)
         self.writer.stop(timeout)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
+
 from sitq.exceptions import (
     BackendError,
     ConfigurationError,
@@ -30,11 +32,26 @@ def is_full(error: BaseException) -> bool:
     return code_of(error) == sqlite3.SQLITE_FULL
 
 
+def is_misread(error: BaseException | None) -> bool:
+    """Whether what was stored is not what sitq writes there, such as text where a number belongs."""
+    if isinstance(error, sqlite3.OperationalError):
+        # JSON cannot hold blobs, nor Python's text what is not UTF-8: neither error has a code of its own.
+        return code_of(error) in {0, sqlite3.SQLITE_ERROR}
+    return isinstance(error, msgspec.MsgspecError | UnicodeDecodeError | IndexError)
+
+
 def translated(error: Exception, path: str, operation: str) -> Exception:
-    """The error to raise instead; one that is not SQLite's own stays as it is."""
-    if isinstance(error, SitqError) or not isinstance(error, sqlite3.Error):
+    """The error to raise instead; one that says nothing of what is stored stays as it is."""
+    if isinstance(error, SitqError):
         return error
-    kind, said = _verdict(error, path)
+    if isinstance(error, sqlite3.Error) and code_of(error) not in {0, sqlite3.SQLITE_ERROR}:
+        kind, said = _verdict(error, path)
+    elif is_misread(error):
+        kind, said = BackendError, f"{path} holds what sitq never writes: restore it, or begin a new file"
+    elif isinstance(error, sqlite3.Error):
+        kind, said = BackendError, f"{path} could not do what was asked"
+    else:
+        return error
     result = kind(f"{said} (SQLite: {error})", operation=operation)
     result.__cause__ = error
     return result

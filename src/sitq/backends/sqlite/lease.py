@@ -11,14 +11,16 @@ import msgspec
 from sitq.backends.base import Lease, Renewal
 from sitq.backends.sqlite.connection import Connection
 from sitq.backends.sqlite.errors import translated
-from sitq.backends.sqlite.lanes import encode
+from sitq.backends.sqlite.mend import is_damage
 from sitq.backends.sqlite.writer import Job
+from sitq.backends.tables.database import Database
+from sitq.backends.tables.lanes import encode
 from sitq.exceptions import BackendError
 
 if TYPE_CHECKING:
     from sitq.backends.sqlite.backend import SQLiteBackend
     from sitq.backends.sqlite.engine import Engine
-    from sitq.backends.sqlite.work import Work
+    from sitq.backends.tables.work import Work
 
 _found = msgspec.json.Decoder(list[tuple[int, str, str, str | None]]).decode
 
@@ -48,6 +50,8 @@ class SQLiteLeaseChannel:
         try:
             return self._renew(leases, lease)
         except Exception as error:
+            if is_damage(error):  # the writer puts damaged tasks aside
+                return self._in_writer(leases, lease)
             raise translated(error, self._backend.path, "renew") from error
 
     def close(self) -> None:
@@ -87,7 +91,7 @@ class SQLiteLeaseChannel:
         return value
 
 
-def renew(db: Connection, leases: Sequence[Lease], until: int) -> list[Renewal]:
+def renew(db: Database, leases: Sequence[Lease], until: int) -> list[Renewal]:
     """Let those leases end at `until` that are still held."""
     held = _found(db.one("renewable", encode(leases).decode()))
     if held:

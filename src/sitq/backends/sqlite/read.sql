@@ -5,6 +5,7 @@ SELECT json_group_array(json_array(
     t.sequence, t.id, t.queue, t.lane, t.stage, t.priority, t.due, t.delay, t.created, t.ttl, t.deadline,
     t.expires, t.expire_at, t.attempt, t.failures, t.crashes, t.alone, t.token, t.owner, t.lease_until, t.stop,
     t.started, t.finished, t.keep_until, t.keep, t.keep_failed, t.stride, t.reply, t.wants, t.parents, t.unarmed,
+    t.milestone, t.ends,
     hex(t.history)))
 FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.id = j.value
 
@@ -13,17 +14,33 @@ SELECT json_group_array(json_array(
     t.sequence, t.id, t.queue, t.lane, t.stage, t.priority, t.due, t.delay, t.created, t.ttl, t.deadline,
     t.expires, t.expire_at, t.attempt, t.failures, t.crashes, t.alone, t.token, t.owner, t.lease_until, t.stop,
     t.started, t.finished, t.keep_until, t.keep, t.keep_failed, t.stride, t.reply, t.wants, t.parents, t.unarmed,
+    t.milestone, t.ends,
     hex(t.history)))
 FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.sequence = j.value
 
--- name: sequences_of
-SELECT json_group_array(t.sequence) FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.id = j.value
+-- name: briefs_by_id
+-- What there is to tell of most tasks, their bodies as one blob and their results as another one. The number before
+-- the last is the length of the task's part of the bodies, null if the task is to be read whole.
+SELECT json_group_array(json_array(
+    sequence, id, queue, lane, stage, priority, due, created, attempt, token, started, finished, keep_until, ends,
+    length(CAST(body AS BLOB)), length(CAST(result AS BLOB)))),
+    CAST(group_concat(body, '') AS BLOB), CAST(group_concat(result, '') AS BLOB)
+FROM (
+    SELECT t.*, iif(t.is_brief, b.body, NULL) AS body, iif(t.is_brief, t.outcome, NULL) AS result FROM (
+        SELECT s.sequence, s.id, s.queue, s.lane, s.stage, s.priority, s.due, s.created, s.attempt, s.token, s.started, s.finished,
+            s.keep_until, s.ends, s.result AS outcome,
+            coalesce(s.delay, s.expires, s.failures, s.crashes, s.alone, s.owner, s.lease_until, s.stop, s.history) IS NULL
+                AND NOT EXISTS (SELECT 1 FROM sitq_step AS p WHERE p.task = s.sequence) AS is_brief
+        FROM json_each(?1) AS j CROSS JOIN sitq_task AS s ON s.id = j.value
+    ) AS t LEFT JOIN sitq_body AS b ON b.sequence = t.sequence
+)
 
 -- name: reads_by_sequence
 SELECT json_group_array(json_array(json_array(
     t.sequence, t.id, t.queue, t.lane, t.stage, t.priority, t.due, t.delay, t.created, t.ttl, t.deadline,
     t.expires, t.expire_at, t.attempt, t.failures, t.crashes, t.alone, t.token, t.owner, t.lease_until, t.stop,
     t.started, t.finished, t.keep_until, t.keep, t.keep_failed, t.stride, t.reply, t.wants, t.parents, t.unarmed,
+    t.milestone, t.ends,
     hex(t.history)),
     (SELECT json_group_object(s.name, hex(s.value)) FROM sitq_step AS s WHERE s.task = t.sequence),
     iif(t.result IS NULL, NULL, hex(t.result)),
@@ -47,14 +64,39 @@ SELECT json_group_array(json_array(number, at, hex(data))) FROM (
 )
 
 -- name: scan
-SELECT json_group_array(sequence) FROM (
-    SELECT sequence FROM sitq_task WHERE sequence > ?1 ORDER BY sequence LIMIT ?2
+SELECT json_group_array(json_array(sequence, stage)) FROM (
+    SELECT sequence, stage FROM sitq_task WHERE sequence > ?1 ORDER BY sequence LIMIT ?2
+)
+
+-- name: scan_down
+SELECT json_group_array(json_array(sequence, stage)) FROM (
+    SELECT sequence, stage FROM sitq_task WHERE sequence < ?1 ORDER BY sequence DESC LIMIT ?2
 )
 
 -- name: scan_running
 -- The same for a scan of running tasks alone, of which there are few however many have ended.
-SELECT json_group_array(sequence) FROM (
-    SELECT sequence FROM sitq_task WHERE stage = 3 AND sequence > ?1 ORDER BY sequence LIMIT ?2
+SELECT json_group_array(json_array(sequence, stage)) FROM (
+    SELECT sequence, stage FROM sitq_task WHERE stage = 3 AND sequence > ?1 ORDER BY sequence LIMIT ?2
+)
+
+-- name: scan_running_down
+SELECT json_group_array(json_array(sequence, stage)) FROM (
+    SELECT sequence, stage FROM sitq_task WHERE stage = 3 AND sequence < ?1 ORDER BY sequence DESC LIMIT ?2
+)
+
+-- name: scan_children
+-- The same for a scan of those that depend on a task.
+SELECT json_group_array(json_array(sequence, stage)) FROM (
+    SELECT t.sequence, t.stage FROM sitq_task AS p CROSS JOIN sitq_edge AS e ON e.parent = p.sequence
+    CROSS JOIN sitq_task AS t ON t.sequence = e.child
+    WHERE p.id = ?3 AND e.child > ?1 ORDER BY e.child LIMIT ?2
+)
+
+-- name: scan_children_down
+SELECT json_group_array(json_array(sequence, stage)) FROM (
+    SELECT t.sequence, t.stage FROM sitq_task AS p CROSS JOIN sitq_edge AS e ON e.parent = p.sequence
+    CROSS JOIN sitq_task AS t ON t.sequence = e.child
+    WHERE p.id = ?3 AND e.child < ?1 ORDER BY e.child DESC LIMIT ?2
 )
 
 -- name: queue_names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sitq.backends.sqlite.connection import Connection
+from sitq.backends.sqlite.connection import Connection, patiently
 from sitq.backends.sqlite.statements import migrations
 from sitq.exceptions import ConfigurationError
 
@@ -16,7 +16,8 @@ def migrate(db: Connection, namespace: str, path: str) -> None:
     Raises:
         ConfigurationError: They are of a newer version than this one knows.
     """
-    if version_of(db, namespace) == len(migrations(namespace)):
+    # Who closes the file as the last one locks it for a moment, also against readers.
+    if patiently(lambda: version_of(db, namespace)) == len(migrations(namespace)):
         return
     with db.writing():
         version = version_of(db, namespace)  # another process may have been here meanwhile
@@ -38,7 +39,14 @@ def version_of(db: Connection, namespace: str) -> int:
     """The version of the namespace's tables; 0 if there are none."""
     if db.run("has_table", f"{namespace}_meta").fetchone() is None:
         return 0
-    return int(db.one("get_version") or 0)
+    found = db.one("get_version")
+    if type(found) is not int or found < 1:
+        raise ConfigurationError(
+            f"the tables of namespace {namespace!r} say that they are of version {found!r}, which is none: "
+            "restore the file, or use another file or namespace",
+            operation="connect",
+        )
+    return found
 
 
 def _statements(script: str) -> list[str]:

@@ -9,17 +9,20 @@ from importlib import resources
 from typing import Final
 
 _PACKAGE: Final = "sitq.backends.sqlite"
-_FILES: Final = ("read.sql", "claim.sql", "write.sql")
+_FILES: Final = ("read.sql", "claim.sql", "write.sql", "mend.sql")
 _MARK: Final = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 _TABLE: Final = re.compile(r"\bsitq_(?=[a-z])")
-_ROW: Final = re.compile(r"VALUES (\([^)]*\))")
+_ROW: Final = re.compile(r"VALUES (\((?:\?, )*\?\))")
 _ARROW: Final = re.compile(r"((?:\w+\.)?value) ->> (\d+)")
 
 OLDEST: Final = (3, 35, 0)
 """The first SQLite with RETURNING and with the JSON functions built in."""
 
-SIZES: Final = (256, 64, 16, 4, 1)
-"""How many rows one insert takes: few statements to keep prepared, and few steps for any number of rows."""
+SIZES: Final = (960, 256, 64, 16, 4, 1)
+"""How many rows one insert takes: few statements to keep prepared, and few steps for any number of rows.
+
+34 columns of as many rows are not quite the 32,766 values that a statement may have.
+"""
 
 
 @functools.cache
@@ -46,11 +49,11 @@ def prefixed(sql: str, namespace: str) -> str:
 
 @functools.cache
 def statements(namespace: str) -> dict[str, str]:
-    """The statements by name; an insert `name` is there as `name/256`, … `name/1` too, for that many rows."""
+    """The statements by name; one that takes rows of values is there as `name/256`, … `name/1` too."""
     known: dict[str, str] = {}
     for name, template in _templates().items():
         sql = known[name] = prefixed(template, namespace)
-        if name.startswith("insert_"):
+        if _ROW.search(sql):
             for size in SIZES:
                 known[f"{name}/{size}"] = _repeated(sql, size)
     return known
@@ -61,6 +64,14 @@ def _repeated(sql: str, size: int) -> str:
         return "VALUES " + ", ".join([row[1]] * size)
 
     return _ROW.sub(rows, sql)
+
+
+@functools.lru_cache(maxsize=256)
+def narrowed(sql: str, columns: tuple[int, ...], size: int) -> str:
+    """An insert of so many rows into some of its columns: to bind all takes the most of its time."""
+    into, names = sql[: sql.index("(")], sql[sql.index("(") + 1 : sql.index(")")].split(",")
+    row = "(" + ", ".join("?" * len(columns)) + ")"
+    return f"{into}({', '.join(names[one].strip() for one in columns)}) VALUES {', '.join([row] * size)}"
 
 
 @functools.cache

@@ -1,7 +1,13 @@
 """The watch: notices what other processes commit to the file, for those who listen in this one.
 
-Linux tells of each write to the log file (inotify); elsewhere the version of the database is asked for, often
-after something happened and rarely when nothing does. Both only say that something was committed.
+Whoever commits something that others wait for opens the log file afterwards (`ring`), and Linux tells of it
+(inotify). Elsewhere the version of the database is asked for, often after something happened and rarely when
+nothing does. Both only say that something was committed.
+
+The writes of a commit would tell too much and too early: there are dozens, and what they say is visible only
+when the last of them has been synchronised. Touching a file would cost the next commit a write of the file
+system's journal (100 µs with ext4); and the database itself must not be opened, as closing a file takes the
+process's locks on it away.
 """
 
 from __future__ import annotations
@@ -18,24 +24,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-IN_MODIFY: Final = 0x2
+IN_OPEN: Final = 0x20
 PAUSE: Final = 0.002
 """Seconds after a wake-up in which there is no other: a busy store would keep its listeners busy, too."""
-
-FIRST: Final = 0.0002
-FOLLOW: Final = 0.3
-"""Seconds for which a write is followed up, from `FIRST` on at growing intervals.
-
-The log is written before it is synchronised, and the commit is visible only after that, which nobody tells
-of: a look right after the write comes too early.
-"""
 
 SOON: Final = 0.001
 LATE: Final = 0.05
 
 
+def ring(path: str) -> None:
+    """Tell those who watch the file, here and in other processes, that there is news."""
+    with contextlib.suppress(OSError):  # a hint
+        os.close(os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+
+
 class Inotify:
-    """Tells of writes to one file.
+    """Tells when one file is opened.
 
     Raises:
         OSError: The system has no inotify, or has no more of it to give.
@@ -48,18 +52,16 @@ class Inotify:
         self.file = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self.file < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        if libc.inotify_add_watch(self.file, os.fsencode(path), IN_MODIFY) < 0:
+        if libc.inotify_add_watch(self.file, os.fsencode(path), IN_OPEN) < 0:
             error = ctypes.get_errno()
             os.close(self.file)
             raise OSError(error, "inotify_add_watch")
 
-    def drain(self) -> bool:
-        """Forget what has been told; whether there was anything."""
-        told = False
+    def drain(self) -> None:
+        """Forget what has been told."""
         with contextlib.suppress(BlockingIOError):
             while os.read(self.file, 65536):
-                told = True
-        return told
+                pass
 
     def close(self) -> None:
         """Stop telling."""
@@ -70,12 +72,12 @@ class Watch:
     """A thread that looks for foreign commits while somebody listens."""
 
     def __init__(
-        self, log: str, foreign: Callable[[], bool], tell: Callable[[], None], quiet: Callable[[], bool]
+        self, path: str, foreign: Callable[[], bool], tell: Callable[[], None], quiet: Callable[[], bool]
     ) -> None:
         """Start the thread.
 
         Args:
-            log: The write-ahead log's path.
+            path: The write-ahead log.
             foreign: Says whether another process committed since it was last asked.
             tell: Wakes whoever listens.
             quiet: Says whether nobody listens.
@@ -88,7 +90,7 @@ class Watch:
             os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
         )
         try:
-            target = partial(self._sleep, Inotify(log))
+            target = partial(self._sleep, Inotify(path))
         except OSError:
             target = partial(self._poll)
         self._thread = threading.Thread(target=target, name="sitq-sqlite-watch", daemon=True)
@@ -116,9 +118,9 @@ class Watch:
         with contextlib.suppress(OSError):
             os.write(self._wake_writer, b"x")
 
-    def _sleep(self, log: Inotify) -> None:
+    def _sleep(self, bell: Inotify) -> None:
         events = select.poll()
-        events.register(log.file, select.POLLIN)
+        events.register(bell.file, select.POLLIN)
         events.register(self._wake_reader, select.POLLIN)
         try:
             while not self._closed:
@@ -126,23 +128,12 @@ class Watch:
                     select.select([self._wake_reader], [], [])
                 else:
                     events.poll()
-                self._follow(log)
+                bell.drain()
+                self._forget_wakes()
+                if self._look():
+                    time.sleep(PAUSE)
         finally:
-            log.close()
-
-    def _follow(self, log: Inotify) -> None:
-        """Look until nothing was written and nothing was found for a while."""
-        pause = FIRST
-        while not self._closed and not self._quiet() and pause < FOLLOW:
-            written = log.drain()
-            self._forget_wakes()
-            if self._look():
-                pause = PAUSE
-                time.sleep(PAUSE)
-            elif written:
-                pause = min(pause, PAUSE)
-            select.select([log.file, self._wake_reader], [], [], pause)
-            pause *= 1.5
+            bell.close()
 
     def _poll(self) -> None:
         pause = SOON

@@ -1,6 +1,10 @@
 -- Statements that write what a transaction changed. Each takes a whole batch, as bound rows or as one JSON
 -- array, so that the number of steps does not depend on the number of rows.
 
+-- name: lock
+-- Takes the write lock and changes nothing. A transaction that reads first may find that it can write no more.
+UPDATE sitq_meta SET value = value WHERE key = ''
+
 -- name: make_queues
 INSERT INTO sitq_queue (name)
 SELECT DISTINCT value ->> 0 FROM json_each(?1) WHERE TRUE
@@ -46,6 +50,13 @@ ON CONFLICT DO NOTHING
 -- name: get_sequence
 SELECT max(value, ifnull((SELECT max(sequence) FROM sitq_task), 0)) FROM sitq_meta WHERE key = 'sequence'
 
+-- name: placed
+-- The last sequence, and which of the ids are there.
+SELECT json_array(
+    (SELECT max(value, ifnull((SELECT max(sequence) FROM sitq_task), 0)) FROM sitq_meta WHERE key = 'sequence'),
+    (SELECT json_group_array(t.id) FROM json_each(?1) AS j CROSS JOIN sitq_task AS t ON t.id = j.value)
+)
+
 -- name: keep_sequence
 -- Before tasks are deleted, the last one perhaps among them. A put need not write it: a page less to commit.
 UPDATE sitq_meta SET value = max(value, ifnull((SELECT max(sequence) FROM sitq_task), 0)) WHERE key = 'sequence'
@@ -54,15 +65,23 @@ UPDATE sitq_meta SET value = max(value, ifnull((SELECT max(sequence) FROM sitq_t
 INSERT INTO sitq_task (
     sequence, id, queue, lane, stage, priority, due, delay, created, ttl, deadline, expires, expire_at,
     attempt, failures, crashes, alone, token, owner, lease_until, stop, started, finished, keep_until,
-    keep, keep_failed, stride, reply, wants, parents, unarmed, history
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    keep, keep_failed, stride, reply, wants, parents, unarmed, milestone, ends, history
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_plain
 INSERT INTO sitq_task (sequence, id, queue, lane, stage, priority, due, created, reply)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: insert_tied
+-- The same of tasks of which some have a tenant or parents.
+INSERT INTO sitq_task (sequence, id, queue, lane, stage, priority, due, created, reply, delay, stride, parents, unarmed)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
 -- name: insert_body
 INSERT INTO sitq_body (sequence, body) VALUES (?, ?)
+
+-- name: replace_body
+INSERT OR REPLACE INTO sitq_body (sequence, body) VALUES (?1, ?2)
 
 -- name: insert_edge
 INSERT INTO sitq_edge (parent, child, effects, done) VALUES (?, ?, ?, ?)
@@ -76,13 +95,22 @@ INSERT OR IGNORE INTO sitq_step (task, name, value) VALUES (?, ?, ?)
 -- name: store
 -- Everything that can change but the blobs.
 UPDATE sitq_task SET
-    stage = j.value ->> 1, priority = j.value ->> 2, due = j.value ->> 3, delay = j.value ->> 4,
-    expires = j.value ->> 5, expire_at = j.value ->> 6,
-    attempt = j.value ->> 7, failures = j.value ->> 8, crashes = j.value ->> 9, alone = j.value ->> 10,
-    token = j.value ->> 11, owner = j.value ->> 12, lease_until = j.value ->> 13, stop = j.value ->> 14,
-    started = j.value ->> 15, finished = j.value ->> 16, keep_until = j.value ->> 17,
-    reply = j.value ->> 18, wants = j.value ->> 19, parents = j.value ->> 20, unarmed = j.value ->> 21
-FROM json_each(?1) AS j WHERE sequence = j.value ->> 0
+    stage = v.column2, priority = v.column3, due = v.column4, delay = v.column5, expires = v.column6,
+    expire_at = v.column7, attempt = v.column8, failures = v.column9, crashes = v.column10,
+    alone = v.column11, token = v.column12, owner = v.column13, lease_until = v.column14,
+    stop = v.column15, started = v.column16, finished = v.column17, keep_until = v.column18,
+    reply = v.column19, wants = v.column20, parents = v.column21, unarmed = v.column22, ends = v.column23
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS v WHERE sequence = v.column1
+
+-- name: send
+-- A waiting task goes to another lane.
+UPDATE sitq_task SET queue = ?2, lane = ?3 WHERE sequence = ?1
+
+-- name: store_lifted
+-- What a parent's end changes of a task that is still blocked, or queued by it.
+UPDATE sitq_task SET
+    stage = v.column2, due = v.column3, parents = v.column4, unarmed = v.column5, ends = v.column6
+FROM (VALUES (?, ?, ?, ?, ?, ?)) AS v WHERE sequence = v.column1
 
 -- name: store_history
 UPDATE sitq_task SET history = substr(?2, j.value ->> 1, j.value ->> 2)
@@ -128,6 +156,9 @@ INSERT INTO sitq_tally (queue, state, tasks)
 SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?1) WHERE TRUE
 ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks
 
+-- name: count_one
+UPDATE sitq_tally SET tasks = tasks + ?3 WHERE queue = ?1 AND state = ?2
+
 -- name: raise_lanes
 -- Tasks came: [lane, tasks more, priority of the best ready one or null, its sequence].
 -- A held lane with a better head than it was judged by is to be judged anew.
@@ -144,6 +175,21 @@ FROM (
 ) AS j
 WHERE sitq_lane.id = j.id
 
+-- name: join_lane
+-- The same of a single lane that has a better head, or where none is ready: ?1 the lane, ?2 tasks more, ?3 priority,
+-- ?4 sequence. To write the head as it is would write a page of the index that it stands in.
+UPDATE sitq_lane SET tasks = tasks + ?2
+WHERE id = ?1 AND (?4 IS NULL OR (-head_priority, head_sequence) < (-?3, ?4))
+
+-- name: raise_lane
+-- The same of a single lane in any case.
+UPDATE sitq_lane SET
+    tasks = tasks + ?2,
+    held_by = iif(?4 IS NULL OR (-?3, ?4) > (-head_priority, head_sequence), held_by, NULL),
+    head_priority = iif(?4 IS NULL OR (-?3, ?4) > (-head_priority, head_sequence), head_priority, ?3),
+    head_sequence = iif(?4 IS NULL OR (-?3, ?4) > (-head_priority, head_sequence), head_sequence, ?4)
+WHERE id = ?1
+
 -- name: lower_lanes
 -- Ready tasks went: the head is whatever is best now.
 UPDATE sitq_lane SET (head_priority, head_sequence) = (
@@ -153,8 +199,7 @@ UPDATE sitq_lane SET (head_priority, head_sequence) = (
 WHERE id IN (SELECT value FROM json_each(?1))
 
 -- name: free_keys
-UPDATE sitq_key SET running = running - (j.value ->> 1)
-FROM json_each(?1) AS j WHERE sitq_key.key = j.value ->> 0
+UPDATE sitq_key SET running = running - ?2 WHERE key IN (SELECT value FROM json_each(?1))
 
 -- name: queues_held
 SELECT json_group_array(name) FROM sitq_queue
@@ -163,14 +208,15 @@ WHERE id IN (SELECT m.queue FROM json_each(?1) AS j JOIN sitq_mark AS m ON m.key
 -- name: mark_keys
 UPDATE sitq_mark SET at = 0 WHERE key IN (SELECT value FROM json_each(?1)) AND at > 0
 
+-- name: edges_over
+-- Of tasks that have ended: they are only there to be found by their parents.
+UPDATE sitq_edge SET done = 1 WHERE child IN (SELECT value FROM json_each(?1))
+
 -- name: edges_of_parents
 SELECT json_group_array(json_array(parent, child, effects)) FROM (
     SELECT e.parent, e.child, e.effects FROM json_each(?1) AS j CROSS JOIN sitq_edge AS e ON e.parent = j.value
-    WHERE NOT e.done ORDER BY e.child
+    AND e.done = 0 ORDER BY e.child
 )
-
--- name: edges_done
-UPDATE sitq_edge SET done = 1 WHERE parent IN (SELECT value FROM json_each(?1)) AND NOT done
 
 -- name: read_uniques
 SELECT json_group_array(json_array(u.key, u.task)) FROM json_each(?1) AS j CROSS JOIN sitq_unique AS u ON u.key = j.value
@@ -183,23 +229,19 @@ DELETE FROM sitq_unique WHERE (key, task) IN (SELECT value ->> 0, value ->> 1 FR
 SELECT q.id, (SELECT ifnull(sum(t.tasks), 0) FROM sitq_tally AS t WHERE t.queue = q.id AND t.state IN (0, 1))
 FROM sitq_queue AS q WHERE q.name = ?1
 
--- name: keys_changed
--- Which of the keys hold lanes by other figures than these.
-SELECT json_group_array(k.key) FROM json_each(?1) AS j CROSS JOIN sitq_key AS k ON k.key = j.value ->> 0
-WHERE k.slots IS NOT j.value ->> 1 OR k.rate IS NOT j.value ->> 2 OR k.per <> j.value ->> 3 OR k.burst <> j.value ->> 4
-
 -- name: store_limits
-INSERT INTO sitq_key (key, slots, rate, per, burst)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE TRUE
+-- Answers with the keys for which the figures are new: they may hold lanes by others.
+INSERT INTO sitq_key (key, slots, rate, per, burst) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET slots = excluded.slots, rate = excluded.rate, per = excluded.per, burst = excluded.burst
 WHERE slots IS NOT excluded.slots OR rate IS NOT excluded.rate OR per <> excluded.per OR burst <> excluded.burst
+RETURNING key
 
 -- name: freeze_key
 INSERT INTO sitq_key (key, per, burst, frozen) VALUES (?1, 1000000, 1, ?2)
 ON CONFLICT DO UPDATE SET frozen = max(frozen, excluded.frozen)
 
 -- name: has_children
-SELECT EXISTS (SELECT 1 FROM sitq_edge WHERE parent = ?1)
+SELECT EXISTS (SELECT 1 FROM sitq_edge WHERE parent = ?1 AND done = 0)
 
 -- name: delete_edges_of_parent
 DELETE FROM sitq_edge WHERE parent = ?1
@@ -263,7 +305,7 @@ SELECT json_group_array(sequence) FROM (
 SELECT json_group_array(sequence) FROM (
     SELECT t.sequence FROM sitq_task AS t
     WHERE t.keep_until IS NOT NULL AND t.keep_until <= ?1
-        AND NOT EXISTS (SELECT 1 FROM sitq_edge AS e WHERE e.parent = t.sequence)
+        AND NOT EXISTS (SELECT 1 FROM sitq_edge AS e WHERE e.parent = t.sequence AND e.done = 0)
         AND (t.wants IS NULL OR substr(t.wants, 1, 1) <> 'x'
             OR t.created + CAST(substr(t.wants, 2) AS INTEGER) <= ?1
             OR NOT EXISTS (SELECT 1 FROM sitq_unique AS u
@@ -298,6 +340,15 @@ DELETE FROM sitq_key WHERE running = 0 AND arrival <= ?1 AND frozen <= ?1
 -- name: drop_kinds
 DELETE FROM sitq_kind WHERE NOT EXISTS (SELECT 1 FROM sitq_lane AS l WHERE l.kind = sitq_kind.id)
 
+-- name: drop_queues
+DELETE FROM sitq_queue WHERE NOT EXISTS (SELECT 1 FROM sitq_kind AS k WHERE k.queue = sitq_queue.id)
+
+-- name: drop_counts
+DELETE FROM sitq_tally WHERE queue NOT IN (SELECT id FROM sitq_queue)
+
+-- name: drop_marks_of_queues
+DELETE FROM sitq_mark WHERE queue NOT IN (SELECT id FROM sitq_queue)
+
 -- name: drop_claims
 DELETE FROM sitq_claim WHERE number IN (
     SELECT c.number FROM sitq_claim AS c
@@ -305,3 +356,7 @@ DELETE FROM sitq_claim WHERE number IN (
     ORDER BY c.number LIMIT ?2
 )
 
+-- name: limited_queues
+-- Which of the queues have a limit of their own.
+SELECT json_group_array(q.name) FROM json_each(?1) AS j CROSS JOIN sitq_queue AS q ON q.id = j.value
+WHERE EXISTS (SELECT 1 FROM sitq_cell AS c WHERE c.key = 'limit/queue/' || q.name)

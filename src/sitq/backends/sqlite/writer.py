@@ -18,9 +18,14 @@ from sitq.backends.hints import Hub
 from sitq.backends.sqlite.checkpoint import checkpoint
 from sitq.backends.sqlite.connection import Connection
 from sitq.backends.sqlite.errors import is_full, translated
-from sitq.backends.sqlite.lanes import Lanes, StaleLaneError
+from sitq.backends.sqlite.location import MEMORY
+from sitq.backends.sqlite.mend import is_damage, mend
 from sitq.backends.sqlite.schema import BALLAST
-from sitq.backends.sqlite.work import Work
+from sitq.backends.sqlite.watch import ring
+from sitq.backends.tables.counts import Counts
+from sitq.backends.tables.database import Database
+from sitq.backends.tables.lanes import Lanes, StaleLaneError
+from sitq.backends.tables.work import Work
 from sitq.clock import Clock
 from sitq.exceptions import BackendError
 
@@ -28,6 +33,8 @@ logger = logging.getLogger("sitq.backends.sqlite")
 
 MOST: Final = 2000
 """About how many rows one transaction writes; others, renewals above all, wait for as long as it lasts."""
+
+_STALE_TOO_OFTEN: Final = 2
 
 RETRY: Final = 1.0
 """Seconds between two looks whether a full disk has room again."""
@@ -46,7 +53,7 @@ class Job:
     rows: int
     answer: Callable[[Any, Exception | None], None]
     loop: asyncio.AbstractEventLoop | None = None
-    peek: Callable[[Connection, int], Any] | None = None
+    peek: Callable[[Database, int], Any] | None = None
     vital: bool = False
     when_full: Callable[[int], Any] | None = None
 
@@ -157,6 +164,8 @@ class Writer:
                         outcomes += done
                         topics |= more
         _tell(outcomes)
+        if topics and self.path != MEMORY:
+            ring(self.path + "-wal")
         self.hub.hint(topics)
         try:
             if self._asked and self.saw_foreign():
@@ -201,29 +210,49 @@ class Writer:
         outcomes: list[tuple[Job, Any, Exception | None]] = []
         topics: set[str] = set()
         with self.db.writing(polite=self.urgent.is_set):
+            counts = Counts()
             for job in jobs:
-                work = Work(self.db, self.lanes, self.clock())
+                work = Work(self.db, self.lanes, self.clock(), counts)
                 outcomes.append((job, job.action(work), None))
                 work.flush()
                 topics |= work.topics
+            counts.write(self.db)
         return outcomes, topics
 
     def _alone(self, job: Job) -> tuple[list[tuple[Job, Any, Exception | None]], set[str]]:
         error: Exception = BackendError(f"the lanes of {self.path} change too fast", operation=job.operation)
-        for _ in range(3):
+        for turn in range(4):
             try:
                 return self._commit([job])
             except StaleLaneError:
                 self.lanes.forget()
+                if turn == _STALE_TOO_OFTEN:  # a damaged task may name a lane that never was
+                    self._mend()
             except Exception as raised:  # noqa: BLE001 - it belongs to the caller
                 self.lanes.forget()
                 error = raised
+                if is_damage(raised) and self._mend():
+                    continue
                 if not is_full(raised):
                     break
                 self._full_since = time.monotonic()
                 if not job.vital or not self._use_reserve():
                     break
         return [(job, None, translated(error, self.path, job.operation))], set()
+
+    def _mend(self) -> bool:
+        """Put tasks aside whose columns cannot be read; False if there are none."""
+        answers: list[int] = []
+        try:
+            _, topics = self._commit([Job("mend", lambda work: answers.append(mend(work)), 0, _ignore)])
+        except Exception as error:  # noqa: BLE001 - the job that met the damage has an error of its own
+            self.lanes.forget()
+            logger.warning("%s: damaged tasks could not be put aside: %s", self.path, error)
+            return False
+        self.hub.hint(topics)
+        if answers[0]:
+            logger.error("%s: %d damaged rows were found and put aside", self.path, answers[0])
+        return answers[0] > 0
 
     # -- without room on the disk ----------------------------------------------------------------------------
 
@@ -260,6 +289,10 @@ class Writer:
             return False
         self._full_since = 0.0
         return True
+
+
+def _ignore(_value: Any, _error: Exception | None) -> None:
+    """Nobody asked."""
 
 
 def _tell(outcomes: list[tuple[Job, Any, Exception | None]]) -> None:

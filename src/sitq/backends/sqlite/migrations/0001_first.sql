@@ -7,7 +7,7 @@ CREATE TABLE sitq_meta (
 
 -- `served` is the turn that the queue last served, `turn` the one of its tasks without a tenant.
 CREATE TABLE sitq_queue (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     served INTEGER NOT NULL DEFAULT 0,
     turn INTEGER NOT NULL DEFAULT 0
@@ -121,11 +121,14 @@ CREATE TABLE sitq_task (
     wants TEXT,
     parents INTEGER,
     unarmed INTEGER,
+    milestone INTEGER,
+    ends TEXT,
     history BLOB,
     result BLOB
 );
 CREATE UNIQUE INDEX sitq_task_id ON sitq_task (id);
-CREATE INDEX sitq_task_ready ON sitq_task (lane, priority DESC, sequence) WHERE stage = 2;
+-- An index ends with the sequence by itself; to name it would store it twice.
+CREATE INDEX sitq_task_ready ON sitq_task (lane, priority DESC) WHERE stage = 2;
 CREATE INDEX sitq_task_due ON sitq_task (queue, due) WHERE stage = 1;
 CREATE INDEX sitq_task_expire ON sitq_task (queue, expire_at) WHERE expire_at IS NOT NULL;
 CREATE INDEX sitq_task_lease ON sitq_task (lease_until) WHERE stage = 3;
@@ -137,6 +140,15 @@ CREATE TABLE sitq_body (
     body BLOB NOT NULL
 );
 
+-- What a claim reads of a task first. Its body is there only at its first attempt, and if it has nothing unusual.
+CREATE VIEW sitq_fresh AS
+SELECT t.sequence, t.id, t.queue, t.lane, t.stage, t.priority, t.due, t.created, t.ends, iif(
+    t.attempt = 0 AND coalesce(
+        t.ttl, t.deadline, t.delay, t.keep, t.keep_failed, t.failures, t.crashes, t.alone,
+        t.history
+    ) IS NULL, b.body, NULL) AS body
+FROM sitq_task AS t LEFT JOIN sitq_body AS b ON b.sequence = t.sequence;
+
 -- What a task keeps by name for its later attempts.
 CREATE TABLE sitq_step (
     task INTEGER NOT NULL,
@@ -145,14 +157,14 @@ CREATE TABLE sitq_step (
     PRIMARY KEY (task, name)
 ) WITHOUT ROWID;
 
--- A dependency of a task that has not ended; it is done when its parent has ended.
+-- A dependency. `done`: 1 once the child has ended. A parent ends only once, so what its end meant is not noted.
 CREATE TABLE sitq_edge (
     parent INTEGER NOT NULL,
     child INTEGER NOT NULL,
     effects TEXT NOT NULL,
     done INTEGER NOT NULL
 );
-CREATE INDEX sitq_edge_parent ON sitq_edge (parent);
+CREATE INDEX sitq_edge_parent ON sitq_edge (parent, done, child);
 CREATE INDEX sitq_edge_child ON sitq_edge (child);
 
 -- The task behind a unique key; its state and scope say whether it still holds it.

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from sitq.backends.sqlite.lanes import encode
-from sitq.backends.sqlite.row import ENDED, RUNNING, Row
-from sitq.backends.sqlite.work import Work
+from sitq.backends.tables.lanes import encode
+from sitq.backends.tables.row import ENDED, RUNNING, Row
+from sitq.backends.tables.work import Work
 from sitq.record import Unique
 
 _LETTERS = {"waiting": "w", "active": "a", "window": "x"}
@@ -31,7 +31,7 @@ def key_of(row: Row) -> str | None:
 
 def window_end(row: Row) -> int:
     """When a window's key is free; 0 for other scopes."""
-    if row.wants is None or row.wants[0] != "x":
+    if not row.wants or row.wants[0] != "x":
         return 0
     return row.created + int(row.wants[1 : row.wants.index(":")])
 
@@ -75,7 +75,7 @@ def stand_behind(work: Work, key: str, id: str) -> None:
 
 def take_back(work: Work, row: Row) -> None:
     """Let a task that waits again hold its key again, if nobody else does."""
-    if row.wants is not None and row.wants[0] == "w":
+    if row.wants and row.wants[0] == "w":
         key = row.wants.partition(":")[2]
         if holder_of(work, key) is None:
             stand_behind(work, key, row.id)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import msgspec
 
 from sitq.backends import rules
-from sitq.backends.sqlite.ending import end, fail, requeue, spread
-from sitq.backends.sqlite.row import QUEUED, READY, RUNNING, Row
-from sitq.backends.sqlite.unique import key_of
-from sitq.backends.sqlite.work import Work
+from sitq.backends.base import own_end_topic
+from sitq.backends.tables.ending import end, fail, requeue, spread
+from sitq.backends.tables.row import QUEUED, READY, RUNNING, Row
+from sitq.backends.tables.unique import key_of
+from sitq.backends.tables.work import Work
 from sitq.record import SECOND, State
 
 DUE = 2000
@@ -27,11 +28,12 @@ def reclaim(work: Work, sequences: Sequence[int]) -> int:
     """Queue tasks again whose lease ran out, or cancel those that were asked to stop."""
     done = 0
     for row in work.load(sequences):
-        if row.stage != RUNNING:
-            continue
+        if row.stage != RUNNING or row.lease_until is None or row.lease_until > work.now:
+            continue  # it was settled or renewed since it was found
         done += 1
         if row.stop is not None:
             end(work, row, State.CANCELLED, rules.cancel_failure(row.stop, row.attempt, work.now))
+            work.topics.add(own_end_topic(row.id))
             continue
         row.crashes = (row.crashes or 0) + 1
         fail(work, row, rules.crash_failure(row.attempt, row.owner, work.now))
@@ -51,18 +53,31 @@ def expire(work: Work, sequences: Sequence[int]) -> int:
     """End tasks that are past their last start."""
     done = 0
     for row in work.load(sequences):
-        if row.stage in {QUEUED, READY} and row.expire_at is not None and row.expire_at <= work.now:
+        if row.expire_at is None or row.expire_at > work.now:
+            continue
+        if row.stage not in {QUEUED, READY}:  # nothing writes it there, and it would hide the others
+            row.expire_at = None
+            work.touch(row)
+        else:
             done += 1
             last = [one for one in (row.deadline, None if row.attempt else row.expires) if one is not None]
-            end(work, row, State.EXPIRED, rules.expiry_failure(min(last), work.now))
+            end(work, row, State.EXPIRED, rules.expiry_failure(min(last, default=row.expire_at), work.now))
+            work.topics.add(own_end_topic(row.id))
     spread(work)
     return done
 
 
-def tend(work: Work, budget: int) -> int:
-    """Do all that time asks for on at most `budget` tasks; answers how many they were."""
+def tend(work: Work, budget: int, *, leases: bool = True) -> int:
+    """Do all that time asks for on at most `budget` tasks; answers how many they were.
+
+    Args:
+        work: The transaction.
+        budget: At most so many.
+        leases: Whether leases that ran out are among it.
+    """
     db, now = work.db, work.now
-    done = reclaim(work, _sequences(db.one("lapsed", now, budget)))
+    db.run("leaseless")
+    done = reclaim(work, _sequences(db.one("lapsed", now, budget))) if leases else 0
     work.flush()
     if done < budget:
         done += expire(work, _sequences(db.one("overdue_anywhere", now, budget - done)))
@@ -81,6 +96,7 @@ def _tidy(work: Work, budget: int) -> None:
     """Forget what no task needs any more."""
     db, now = work.db, work.now
     db.run("drop_old_cells", now)
+    work.write_counts()
     resting = db.one("resting_queues")
     if resting != "[]":
         for name in ("rest_queues", "rest_tenants", "rest_lanes"):
@@ -90,6 +106,8 @@ def _tidy(work: Work, budget: int) -> None:
         db.run("drop_lane_keys")
         db.run("drop_keys", now)
         db.run("drop_kinds")
+        for name in ("drop_queues", "drop_counts", "drop_marks_of_queues"):
+            db.run(name)
         work.lanes.forget()
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from sitq.backends import rules
-from sitq.backends.sqlite.lanes import encode
-from sitq.backends.sqlite.row import BLOCKED, QUEUED, READY, STAGES, Row, history_of
-from sitq.backends.sqlite.unique import take_back
-from sitq.backends.sqlite.work import Work
-from sitq.record import DAY, ERRORS_KEPT, KEEP_FAILED, TERMINAL, Failure, State
+from sitq.backends.base import own_end_topic
+from sitq.backends.tables.lanes import encode
+from sitq.backends.tables.row import BLOCKED, QUEUED, READY, STAGES, Row, ends_of, history_of
+from sitq.backends.tables.unique import take_back
+from sitq.backends.tables.work import Work
+from sitq.record import DAY, ERRORS_KEPT, KEEP_FAILED, TERMINAL, Edge, Failure, State
 
 Children = dict[int, list[tuple[int, str]]]
 """Those that depend on a task, with the effects of its end."""
@@ -98,13 +99,9 @@ def spread(work: Work) -> None:
     if work.db.one("edges_of_parents", encode(parents).decode()) != "[]":
         children = _children(work, ended)
         for first in ended:
-            below = _spread_below(work, first, children)
-            parents += below
-            over += below
-        if any(children.values()):
-            work.db.run("edges_done", encode(parents).decode())
+            over += _spread_below(work, first, children)
     if over:
-        work.db.run("delete_edges_of_children", encode(over).decode())
+        work.db.run("edges_over", encode(over).decode())
 
 
 def _spread_below(work: Work, first: Row, children: Children) -> list[int]:
@@ -127,6 +124,7 @@ def _spread_below(work: Work, first: Row, children: Children) -> list[int]:
 def lift(work: Work, child: Row, parent: str, state: State, effects: str) -> None:
     """Let a parent's end take effect on a blocked child."""
     effect = effects[TERMINAL.index(state)]
+    child.ends = encode(rules.counted(ends_of(child.ends), state)).decode()
     if effect in "cf":
         end(
             work,
@@ -134,15 +132,24 @@ def lift(work: Work, child: Row, parent: str, state: State, effects: str) -> Non
             State.CANCELLED if effect == "c" else State.FAILED,
             rules.dependency_failure(parent, state, work.now),
         )
+        work.topics.add(own_end_topic(child.id))
         return
     child.parents = (child.parents or 0) - 1
     if effect == "a":
         child.unarmed = None
-    work.dirty[child.sequence] = child
+    work.lift(child)
     if child.parents > 0:
         return
     if child.unarmed:
         end(work, child, State.CANCELLED, rules.unarmed_failure(work.now))
+        work.topics.add(own_end_topic(child.id))
+    elif child.milestone:
+        end(work, child, State.COMPLETED)
+        work.topics.add(own_end_topic(child.id))
+    elif child.delay is None and child.ttl is None and child.deadline is None:
+        child.due = max(child.due, work.now)
+        work.let_go(child, READY if child.due <= work.now else QUEUED)
+        work.tell_queue(child)
     else:
         queue_up(work, child, max(child.due, work.now) + (child.delay or 0))
 
@@ -165,10 +172,19 @@ def _children(work: Work, ended: Iterable[Row]) -> Children:
     return found
 
 
-def merged(effects: list[str]) -> str:
-    """The effects of several edges to the same parent as those of one."""
-    if len(effects) == 1:
-        return effects[0]
+def letters_of(edges: Sequence[Edge]) -> dict[str, str]:
+    """The effects of each parent's end on a task; several edges to the same one are as one."""
+    if len(edges) == 1:
+        return {edges[0].parent: edges[0].effects}
+    found: dict[str, list[str]] = {}
+    for edge in edges:
+        found.setdefault(edge.parent, []).append(edge.effects)
+    return {
+        parent: effects[0] if len(effects) == 1 else _merged(effects) for parent, effects in found.items()
+    }
+
+
+def _merged(effects: Sequence[str]) -> str:
     return "".join(_strongest(letters) for letters in zip(*effects, strict=True))
 
 

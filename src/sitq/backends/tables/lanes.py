@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from sitq.backends.sqlite.connection import Connection
+from sitq.backends.tables.database import Database
 from sitq.record import Record
 
 
@@ -42,13 +42,15 @@ PLENTY = 100_000
 
 def lane_key_of(record: Record) -> LaneKey:
     """The lane that a record belongs to."""
-    return LaneKey(
-        record.queue,
-        record.name,
-        record.python or "",
-        record.fair.key if record.fair else None,
-        tuple(limit.key for limit in record.limits) if record.limits else (),
-    )
+    # A list is made faster than a generator gives its items.
+    keys = tuple([limit.key for limit in record.limits]) if record.limits else ()
+    tenant = record.fair.key if record.fair else None
+    return LaneKey(record.queue, record.name, record.python or "", tenant, keys)
+
+
+def _as_json(keys: Iterable[LaneKey]) -> str:
+    rows = [(key.queue, key.name, key.python, key.tenant, encode(key.keys).decode()) for key in keys]
+    return encode(rows).decode()
 
 
 class Lanes:
@@ -63,22 +65,31 @@ class Lanes:
         self._by_key.clear()
         self._by_id.clear()
 
-    def make(self, db: Connection, keys: Iterable[LaneKey]) -> dict[LaneKey, Lane]:
+    def make(self, db: Database, keys: Iterable[LaneKey]) -> dict[LaneKey, Lane]:
         """The lanes of the keys; the missing ones are made."""
         self._bound()
-        keys = set(keys)
+        keys = dict.fromkeys(keys)  # queues are numbered in the order in which they were met
         missing = [key for key in keys if key not in self._by_key]
         if missing:
             self._make(db, missing)
         return {key: self._by_key[key] for key in keys}
 
+    def seek(self, db: Database, keys: Iterable[LaneKey]) -> dict[LaneKey, Lane] | None:
+        """The lanes of the keys, or None if some are not there; none is made."""
+        self._bound()
+        keys = set(keys)
+        missing = [key for key in keys if key not in self._by_key]
+        if missing:
+            self._remember(db.one("find_lanes", _as_json(missing)))
+        found = {key: lane for key in keys if (lane := self._by_key.get(key))}
+        return found if len(found) == len(keys) else None
+
     def _bound(self) -> None:
         if len(self._by_id) > PLENTY:  # one for each customer, perhaps: what is needed is read again
             self.forget()
 
-    def _make(self, db: Connection, missing: list[LaneKey]) -> None:
-        rows = [(key.queue, key.name, key.python, key.tenant, encode(key.keys).decode()) for key in missing]
-        what = encode(rows).decode()
+    def _make(self, db: Database, missing: list[LaneKey]) -> None:
+        what = _as_json(missing)
         db.run("make_queues", what)
         db.run("make_kinds", what)
         db.run("make_lanes", what)
@@ -87,7 +98,7 @@ class Lanes:
         if limited:
             db.run("make_lane_keys", encode(limited).decode())
 
-    def get(self, db: Connection, id: int) -> Lane:
+    def get(self, db: Database, id: int) -> Lane:
         """The lane with this number.
 
         Raises:
@@ -101,7 +112,12 @@ class Lanes:
                 raise StaleLaneError
         return lane
 
-    def load(self, db: Connection, ids: Iterable[int]) -> None:
+    def of(self, db: Database, counts: Mapping[int, int]) -> Iterable[tuple[Lane, int]]:
+        """The lanes with these numbers, each with what is counted of it."""
+        self.load(db, counts)
+        return [(self.get(db, one), count) for one, count in counts.items()]
+
+    def load(self, db: Database, ids: Iterable[int]) -> None:
         """Read the lanes with these numbers that are not known yet."""
         missing = [one for one in set(ids) if one not in self._by_id]
         if missing:

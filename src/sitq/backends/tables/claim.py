@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 import msgspec
 
+from sitq.backends import rules
 from sitq.backends.base import Want
 from sitq.backends.rules import TURN
-from sitq.backends.sqlite.choose import Candidate, Order, Turns, choose
-from sitq.backends.sqlite.keys import KeyRing
-from sitq.backends.sqlite.lanes import encode
-from sitq.backends.sqlite.look import Look, Pauses, QueueLook, eligible, look_around, next_instant, passed
-from sitq.backends.sqlite.row import RUNNING, Read, record_of
-from sitq.backends.sqlite.upkeep import expire, promote, reclaim
-from sitq.backends.sqlite.usual import Fresh, Held, Holding, fresh_record, read_fresh
-from sitq.backends.sqlite.work import Work
+from sitq.backends.tables.choose import Candidate, Frontier, Item, Order, Turns, choose
+from sitq.backends.tables.keys import KeyRing
+from sitq.backends.tables.lanes import encode
+from sitq.backends.tables.look import Look, Pauses, QueueLook, eligible, look_around, next_instant, passed
+from sitq.backends.tables.row import RUNNING, Read, record_of
+from sitq.backends.tables.upkeep import expire, promote, reclaim
+from sitq.backends.tables.usual import Fresh, Held, Holding, fresh_record, read_fresh, read_fresh_of
+from sitq.backends.tables.work import Work
 from sitq.record import Record
 
 UPKEEP = 1000
@@ -35,7 +36,7 @@ _sequences = msgspec.json.Decoder(list[int]).decode
 OpenLane = tuple[int, str | None, str, int | None, int, int, int]
 """Lane, tenant, limit keys as JSON, turn, priority and sequence of its head, kind."""
 _lanes = msgspec.json.Decoder(list[OpenLane]).decode
-_items = msgspec.json.Decoder(list[tuple[int, int, int, int | None]]).decode
+_items = msgspec.json.Decoder(list[tuple[int, list[Item]]]).decode
 
 
 def take(work: Work, want: Want) -> tuple[list[Read | Fresh], int | None]:
@@ -108,7 +109,28 @@ class Claim:
         queue = self.queues.get(name)
         if most <= 0 or queue is None or self.pauses.queue(name):
             return
-        QueueClaim(self, queue).fill(most)
+        if queue.own is not None:
+            self._fill_limited(queue, most)
+        else:
+            QueueClaim(self, queue).fill(most)
+
+    def _fill_limited(self, queue: QueueLook, most: int) -> None:
+        """Fill from a queue that has a limit of its own."""
+        work = self.work
+        own = queue.meter(work.running_more(queue.id))
+        if own is None:
+            QueueClaim(self, queue).fill(most)
+            return
+        room = rules.room(own.limit, own.arrival, own.running, work.now, most)
+        begun = len(self.reads)
+        if room:
+            QueueClaim(self, queue).fill(room)
+        if own.limit.rate and len(self.reads) > begun:
+            for _ in range(len(self.reads) - begun):
+                own.start(work.now)
+            work.db.run("start_own", queue.name, own.arrival)
+            cell, _, running = queue.own or ("", 0, 0)
+            queue.own = cell, own.arrival, running
 
 
 class QueueClaim:
@@ -121,6 +143,7 @@ class QueueClaim:
         self.queue = queue
         self.turns = Turns(queue.served, {None: queue.turn})
         self.keys = KeyRing(claim, queue)
+        self.only: int | None = None
 
     def fill(self, most: int) -> None:
         """Start up to `most` tasks."""
@@ -129,6 +152,7 @@ class QueueClaim:
             self.keys.reopen(most, self.turns.served)
             self._look_again()
         kinds = eligible(self.queue, self.claim.want, self.claim.pauses)
+        self.only = self.queue.only_lane
         for _ in range(ROUNDS):
             if most <= 0 or not kinds:
                 break
@@ -152,10 +176,14 @@ class QueueClaim:
     def _look_again(self) -> None:
         for queue in look_around(self.db, self.claim.want, self.work.now).queues:
             if queue.id == self.queue.id:
-                self.queue.kinds = queue.kinds
+                self.queue.kinds, self.queue.lanes = queue.kinds, queue.lanes
+                self.only = queue.only_lane
 
     def _round(self, kinds: str, most: int) -> tuple[int, bool]:
         """Look at the best lanes once: how many tasks were started, and whether to look again."""
+        only, self.only = self.only, None
+        if only is not None:
+            return self._start_lane(only, most), False
         asked = most + SPARE
         lanes = _lanes(self.db.one("open_lanes", kinds, asked))
         if any(turn is not None and turn < self.turns.served for _, _, _, turn, *_ in lanes):
@@ -169,17 +197,17 @@ class QueueClaim:
 
     def _start_lane(self, lane: int, most: int) -> int:
         """The usual case: one lane, and nothing that could forbid a start."""
-        sequences = _sequences(self.db.one("ready_of_lane", lane, most))
-        self._start(sequences)
-        self.turns.start(None, TURN, len(sequences))
+        fresh = read_fresh_of(self.db, lane, most)
+        self._start(fresh)
+        self.turns.start(None, TURN, len(fresh))
         self._store_turns()
-        return len(sequences)
+        return len(fresh)
 
     def _start_best(self, lanes: list[OpenLane], asked: int, most: int) -> tuple[int, bool]:
         frontier = _frontier(lanes, asked, self.turns)
-        lanes.sort(key=lambda lane: _order(lane, self.turns))
-        lanes = lanes[: max(asked, 1)]  # those behind cannot come to their turn
-        most_of_one = max(2, 2 * most // len(lanes) + 1)
+        if len(lanes) > asked:  # those behind cannot come to their turn
+            lanes = sorted(lanes, key=lambda lane: _order(lane, self.turns))[:asked]
+        most_of_one = max(2, 2 * most // len(lanes))
         candidates = self._candidates(lanes, min(most_of_one, most))
         meters = self.keys.meters_of(candidates)
         if self.keys.reopen(most, self.turns.served):
@@ -192,15 +220,16 @@ class QueueClaim:
             now=self.work.now,
             frontier=frontier,
             contested=self.keys.contested(),
+            fair=self.queue.fair,
         )
         self.keys.seen -= choice.contested
         if choice.held:
             self.keys.hold(choice.held)
         if choice.chosen:
-            self._start(choice.chosen)
+            self._start(read_fresh(self.db, choice.chosen))
             self._store_turns()
             self.keys.store()
-        more = choice.short or bool(frontier)
+        more = choice.short or frontier.is_there
         return len(choice.chosen), more and bool(choice.chosen or choice.held)
 
     def _candidates(self, lanes: list[OpenLane], most: int) -> list[Candidate]:
@@ -210,22 +239,20 @@ class QueueClaim:
         for _, tenant, _, turn, *_ in lanes:
             if turn is not None:
                 self.turns.of.setdefault(tenant, turn)
-        for lane, priority, sequence, stride in _items(
-            self.db.one("ready_items", encode(list(found)).decode(), most)
-        ):
-            found[lane].items.append((priority, sequence, stride))
-        for candidate in found.values():
-            candidate.items.sort(key=lambda item: (-item[0], item[1]))
-            candidate.more = len(candidate.items) >= most
+        items = self.db.one("ready_items", encode(list(found)).decode(), most, self.queue.fair)
+        for lane, ready in _items(items):
+            found[lane].items = ready
+            found[lane].more = len(ready) >= most
         return list(found.values())
 
-    def _start(self, sequences: Sequence[int]) -> None:
-        if not sequences:
+    def _start(self, fresh: Sequence[Fresh]) -> None:
+        if not fresh:
             return
         work, want = self.work, self.claim.want
-        reads = self._read(sequences)
+        reads = self._read(fresh)
         until = work.now + want.lease
-        self.db.run("start", encode(sequences).decode(), want.claim, want.worker, until, work.now)
+        sequences = encode([one.sequence for one in fresh]).decode()
+        self.db.run("start", sequences, want.claim, want.worker, until, work.now)
         for read in reads:
             if not isinstance(read, Fresh):
                 row = read.row
@@ -233,21 +260,18 @@ class QueueClaim:
                 row.token, row.owner = want.claim, want.worker
                 row.lease_until, row.started, row.expire_at = until, work.now, None
                 row.stage = RUNNING
-        work.started(
-            self.queue.id, [read.lane if isinstance(read, Fresh) else read.row.lane for read in reads]
-        )
+        work.started(self.queue.id, [one.lane for one in fresh])
         work.flush_lanes()
         self.claim.reads += reads
         self.claim.wrote = True
 
-    def _read(self, sequences: Sequence[int]) -> list[Read | Fresh]:
+    def _read(self, fresh: Sequence[Fresh]) -> list[Read | Fresh]:
         """The tasks that are about to start, in their order, each by the shorter way that will do for it."""
-        fresh = read_fresh(self.db, sequences)
-        whole = [one.sequence for one in fresh if one.body is None]
+        whole = [one.sequence for one in fresh if one.size is None]
         if not whole:
             return [*fresh]
         reads = iter(self.work.read(whole))
-        return [next(reads) if one.body is None else one for one in fresh]
+        return [next(reads) if one.size is None else one for one in fresh]
 
     def _store_turns(self) -> None:
         moved, self.turns.moved = self.turns.moved, set()
@@ -265,14 +289,19 @@ def _order(lane: OpenLane, turns: Turns) -> Order:
     return (turns.next(None) if turn is None else max(turn, turns.served)), -priority, sequence
 
 
-def _frontier(lanes: list[OpenLane], asked: int, turns: Turns) -> list[Order]:
-    """The last lane of each kind of which there may be more."""
-    groups: dict[tuple[int, bool], list[Order]] = {}
+def _frontier(lanes: list[OpenLane], asked: int, turns: Turns) -> Frontier:
+    """Behind which lanes there may be more: the last one of each kind, and the first one too many."""
+    groups: dict[tuple[int, bool], list[OpenLane]] = {}
     for lane in lanes:
-        groups.setdefault((lane[6], lane[3] is None), []).append(_order(lane, turns))
-    ends = [max(orders) for orders in groups.values() if len(orders) >= asked]
-    ordered = sorted(_order(lane, turns) for lane in lanes)
-    return ends if len(ordered) <= asked else [*ends, ordered[asked]]
+        groups.setdefault((lane[6], lane[3] is None), []).append(lane)
+    ends = [
+        max(group, key=lambda lane: _order(lane, turns)) for group in groups.values() if len(group) >= asked
+    ]
+    if len(lanes) > asked:
+        ends.append(sorted(lanes, key=lambda lane: _order(lane, turns))[asked])
+    plain = [(-lane[4], lane[5]) for lane in ends if lane[3] is None]
+    fair = [_order(lane, turns) for lane in ends if lane[3] is not None]
+    return Frontier(min(plain, default=None), min(fair, default=None))
 
 
 def records_of(
@@ -288,8 +317,9 @@ def records_of(
         try:
             if isinstance(read, Fresh):
                 record = fresh_record(read, want.claim, want.worker, now, now + want.lease)
+                tied = bool(record.edges)
                 holding.remember(
-                    Held(record.id, want.claim, read.sequence, read.queue, read.lane, record.reply)
+                    Held(record.id, want.claim, read.sequence, read.queue, read.lane, record.reply, tied)
                 )
             else:
                 record = record_of(read)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from sitq.backends.base import PAUSE_KEY, PAUSE_QUEUE, Cell, queue_topic
-from sitq.backends.sqlite.connection import Connection
-from sitq.backends.sqlite.keys import TENANT
-from sitq.backends.sqlite.work import Work
+from sitq.backends.base import LIMIT_QUEUE, PAUSE_KEY, PAUSE_QUEUE, Cell, queue_topic
+from sitq.backends.tables.database import Database
+from sitq.backends.tables.keys import TENANT
+from sitq.backends.tables.work import Work
 
 PAUSE = "pause/"
 SURROGATES = 0xD800
@@ -27,7 +27,9 @@ def swap(work: Work, key: str, seen: bytes | None, value: bytes | None, ttl: int
         db.run("drop_cell", key)
     else:
         db.run("set_cell", key, value, None if ttl is None else now + ttl)
-    if key.startswith(PAUSE):
+    if key.startswith(LIMIT_QUEUE):
+        work.topics.add(queue_topic(key.removeprefix(LIMIT_QUEUE)))
+    elif key.startswith(PAUSE):
         _tell(work, key)
     return True
 
@@ -43,7 +45,7 @@ def _tell(work: Work, key: str) -> None:
         work.topics.update(queue_topic(name) for name in _names(work.db.one("queue_names")))
 
 
-def under(db: Connection, prefix: str, now: int) -> list[Cell]:
+def under(db: Database, prefix: str, now: int) -> list[Cell]:
     """The cells whose key starts with `prefix`, in order of their keys."""
     found = _cells(db.one("cells", prefix, _after(prefix), now))
     return [Cell(key, bytes.fromhex(value), until) for key, value, until in found]

@@ -6,7 +6,8 @@ from typing import Final
 
 import msgspec
 
-from sitq.record import Failure, Progress, Record, State
+from sitq.backends import rules
+from sitq.record import Failure, Fair, Progress, Record, State
 
 BLOCKED: Final = 0
 QUEUED: Final = 1
@@ -58,6 +59,9 @@ class Row(msgspec.Struct, array_like=True):
     wants: str | None = None
     parents: int | None = None
     unarmed: int | None = None
+    milestone: int | None = None
+    ends: str | None = None
+    """As a JSON array."""
     history: str | None = None
     """In hexadecimal, as it came out of the aggregated read."""
 
@@ -65,6 +69,22 @@ class Row(msgspec.Struct, array_like=True):
     def state(self) -> State:
         """The state that the outside sees."""
         return STATES[self.stage]
+
+
+class Blocked(msgspec.Struct, array_like=True):
+    """What of a blocked task is read to let it go when its parents complete."""
+
+    sequence: int
+    queue: int
+    lane: int
+    stage: int
+    priority: int
+    due: int
+    parents: int | None
+    unarmed: int | None
+    ends: str | None
+    is_plain: bool
+    """Whether nothing but its own due time says when it starts, once its last parent lets it go."""
 
 
 class Read(msgspec.Struct, array_like=True):
@@ -86,8 +106,14 @@ class History(msgspec.Struct, array_like=True):
 _history = msgspec.msgpack.Decoder(History)
 _record = msgspec.msgpack.Decoder(Record)
 pack = msgspec.msgpack.Encoder().encode
+_ends = msgspec.json.Decoder(tuple[int, int, int, int, int]).decode
 rows_of = msgspec.json.Decoder(list[Row]).decode
 reads_of = msgspec.json.Decoder(list[Read]).decode
+
+
+def stride_of(fair: Fair | None) -> int | None:
+    """How far a start moves the turn of a task's tenant; None for the usual way."""
+    return None if fair is None or fair.weight == 1 else rules.stride(fair.weight)
 
 
 def history_of(row: Row) -> History:
@@ -100,6 +126,31 @@ def history_of(row: Row) -> History:
         return History()
 
 
+def ends_of(ends: str | None) -> tuple[int, ...]:
+    """How many of a task's parents ended in each state; damaged counts are as good as none."""
+    if ends is None:
+        return ()
+    try:
+        return _ends(ends)
+    except msgspec.MsgspecError:
+        return ()
+
+
+def unpacked(body: bytes, id: str) -> Record:
+    """What the stored body of a task says.
+
+    Raises:
+        ValueError: It cannot be read, or is another task's.
+    """
+    try:
+        record = _record.decode(body)
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if record.id != id:
+        raise ValueError(f"it is the body of {record.id}")
+    return record
+
+
 def record_of(read: Read) -> Record:
     """The record of a row.
 
@@ -107,12 +158,7 @@ def record_of(read: Read) -> Record:
         ValueError: The stored body cannot be read.
     """
     row = read.row
-    try:
-        record = _record.decode(bytes.fromhex(read.body or ""))
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(str(error)) from error
-    if record.id != row.id:
-        raise ValueError(f"it is the body of {record.id}")
+    record = unpacked(bytes.fromhex(read.body or ""), row.id)
     overlay(record, row)
     if read.result is not None:
         record.result = bytes.fromhex(read.result)
@@ -144,6 +190,7 @@ def overlay(record: Record, row: Row) -> None:
     record.result = None
     record.steps = {}
     past = history_of(row)
+    record.ends = ends_of(row.ends)
     record.errors = past.errors
     record.progress = past.progress
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sitq.backends.base import Event
-from sitq.backends.sqlite.connection import Connection
-from sitq.backends.sqlite.work import Work
+from sitq.backends.base import Event, log_topic
+from sitq.backends.tables.database import Database
+from sitq.backends.tables.work import Work
 
 _events = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 
@@ -21,10 +21,12 @@ def append(work: Work, topic: str, events: Sequence[bytes], most: int) -> None:
     first = last - len(events) + 1
     kept = [(topic, first + at, work.now, data) for at, data in enumerate(events) if first + at > last - most]
     work.db.insert("insert_event", kept)
-    work.db.run("drop_events", topic, last - most)
+    if last > most:
+        work.db.run("drop_events", topic, last - most)
+    work.topics.add(log_topic(topic))
 
 
-def read(db: Connection, topic: str, after: int, n: int) -> list[Event]:
+def read(db: Database, topic: str, after: int, n: int) -> list[Event]:
     """The first `n` events with numbers above `after`."""
     return [
         Event(number, at, bytes.fromhex(data))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sitq.backends import rules
-from sitq.backends.base import worker_topic
-from sitq.backends.sqlite.admission import change_due, pack_record, prepare, put_group
-from sitq.backends.sqlite.ending import end, fail, kept, release, requeue, spread
-from sitq.backends.sqlite.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, STAGES, Row, history_of
-from sitq.backends.sqlite.upkeep import remove
-from sitq.backends.sqlite.usual import Holding
-from sitq.backends.sqlite.work import Work
-from sitq.move import Cancel, Change, Delete, Lapse, Move, Note, Release, Retry, Settle
+from sitq.backends.base import own_end_topic, task_topic, worker_topic
+from sitq.backends.tables.admission import change_due, pack_record, prepare, put_group
+from sitq.backends.tables.ending import end, fail, kept, release, requeue, spread
+from sitq.backends.tables.restoring import restore, send
+from sitq.backends.tables.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, STAGES, Row, history_of
+from sitq.backends.tables.upkeep import remove
+from sitq.backends.tables.usual import Holding
+from sitq.backends.tables.work import Work
+from sitq.move import Cancel, Change, Delete, Lapse, Move, Note, Release, Restore, Retry, Settle
 from sitq.record import PROGRESS_KEPT, Record, State
+
+Word = Settle | Retry | Release | Note | Lapse | Cancel | Change | Delete
+"""The moves of a task that is stored."""
 
 
 def apply(work: Work, moves: Sequence[Move], most: int, holding: Holding) -> list[bool]:
@@ -24,6 +28,7 @@ def apply(work: Work, moves: Sequence[Move], most: int, holding: Holding) -> lis
     work.load_ids(move.id for move in moves if move.id not in usual)
     work.lanes.load(work.db, {row.lane for row in work.rows.values()})
     follow = [one for move in moves if isinstance(move, Settle | Retry | Release) for one in move.follow]
+    follow += [move.record for move in moves if isinstance(move, Restore)]
     if follow:
         prepare(work, follow)
     kept = [move.id in usual or _carry_out(work, move, most) for move in moves]
@@ -32,11 +37,17 @@ def apply(work: Work, moves: Sequence[Move], most: int, holding: Holding) -> lis
 
 
 def _carry_out(work: Work, move: Move, most: int) -> bool:
+    if isinstance(move, Restore):
+        return restore(work, move.record, most)
     row = work.ids.get(move.id)
-    if row is not None and row.stage == BLOCKED:
-        spread(work)  # an end before this move may have let it go
     if row is None:
         return False
+    if row.stage == BLOCKED:
+        spread(work)  # an end before this move may have let it go
+    return _change_row(work, row, move, most)
+
+
+def _change_row(work: Work, row: Row, move: Word, most: int) -> bool:
     match move:
         case Settle():
             return _settle(work, row, move, most)
@@ -64,7 +75,8 @@ def _already_said(row: Row, move: Settle | Retry | Release) -> bool:
         return False
     said = row.stage == STAGES[move.state] if isinstance(move, Settle) else row.stage in {QUEUED, READY}
     return said and not any(
-        past.kind == "crashed" and past.attempt == row.attempt for past in history_of(row).errors
+        past.kind == "crashed" and past.attempt == row.attempt and past != move.failure
+        for past in history_of(row).errors
     )
 
 
@@ -74,7 +86,7 @@ def _settle(work: Work, row: Row, move: Settle, most: int) -> bool:
             return False
     elif not _runs_under(row, move.token):
         return _already_said(row, move)
-    if row.stage == RUNNING and row.sequence not in work.dirty:
+    if row.stage == RUNNING and not work.is_touched(row):
         work.settle(row, STAGES[move.state], move.result)
         row.finished = work.now
         row.keep_until = work.now + kept(row, row.stage)
@@ -85,7 +97,7 @@ def _settle(work: Work, row: Row, move: Settle, most: int) -> bool:
     else:
         end(work, row, move.state, move.failure)
         if move.result is not None:
-            work.results[row.sequence] = move.result
+            work.keep_result(row, move.result)
     _follow(work, move.follow, most)
     return True
 
@@ -95,15 +107,19 @@ def _hand_back(work: Work, row: Row, move: Retry | Release, most: int) -> bool:
         return _already_said(row, move)
     if isinstance(move, Retry):
         row.failures = (row.failures or 0) + 1
-        row.crashes = None
-        fail(work, row, move.failure)
-    row.alone = None
+        row.crashes = row.alone = None
+    else:
+        row.alone = move.alone or None
+        if move.crashes is not None:
+            row.crashes = move.crashes or None
+    fail(work, row, move.failure)
     if move.freeze is not None:
         work.db.run("freeze_key", move.freeze, work.now + move.delay)
     if row.stop is None:
         requeue(work, row, work.now + move.delay)
     else:
         end(work, row, State.CANCELLED, rules.cancel_failure(row.stop, row.attempt, work.now))
+        work.topics.add(own_end_topic(row.id))
     _follow(work, move.follow, most)
     return True
 
@@ -124,11 +140,12 @@ def _note(work: Work, row: Row, move: Note) -> bool:
         history = history_of(row)
         history.progress = (*history.progress, move.progress)[-PROGRESS_KEPT:]
         work.remember(row, history)
+        work.topics.add(task_topic(row.id))
     if move.step is not None:
         work.steps.append((row.sequence, *move.step))
-    if move.alone:
-        row.alone = (row.alone or 0) + 1
-        work.dirty[row.sequence] = row
+    if move.alone is not None:
+        row.alone = move.alone or None
+        work.touch(row)
     return True
 
 
@@ -137,20 +154,22 @@ def _lapse(work: Work, row: Row, move: Lapse) -> bool:
         return False
     if row.lease_until is not None and work.now < row.lease_until:
         row.lease_until = work.now
-        work.dirty[row.sequence] = row
+        work.touch(row)
     work.tell_queue(row)
     return True
 
 
 def _cancel(work: Work, row: Row, move: Cancel) -> bool:
     if row.stage < RUNNING:
+        if row.milestone:
+            return False
         end(work, row, State.CANCELLED, rules.cancel_failure(move.reason, row.attempt, work.now))
         return True
     if row.stage != RUNNING or not move.running:
         return False
     if row.stop is None:
         row.stop = move.reason or "cancelled"
-        work.dirty[row.sequence] = row
+        work.touch(row)
     if row.owner is not None:
         work.topics.add(worker_topic(row.owner))
     return True
@@ -161,8 +180,11 @@ def _change(work: Work, row: Row, move: Change) -> bool:
         return False
     if move.priority is not None:
         work.reorder(row, move.priority)
-    if move.due is not None:
-        change_due(work, row, max(move.due, work.now))
+    due = rules.changed_due(move, work.now)
+    if due is not None:
+        change_due(work, row, due)
+    if move.queue is not None:
+        send(work, row, move.queue)
     return True
 
 
@@ -173,11 +195,14 @@ def _delete(work: Work, row: Row, move: Delete) -> bool:
     work.flush_new()
     if move.end is None and work.db.one("has_children", row.sequence):
         return False
-    if row.stage < ENDED:
+    ended = row.stage >= ENDED
+    if not ended:
         work.tell_end(row)
     remove(work, [row])
     if move.end is not None:
-        _pass_on(work, row, move.end)
+        if not ended:
+            _pass_on(work, row, move.end)
+        work.db.run("delete_edges_of_parent", row.sequence)
     return True
 
 
@@ -187,4 +212,3 @@ def _pass_on(work: Work, row: Row, state: State) -> None:
     row.parents = None
     work.ended.append(row)
     spread(work)
-    work.db.run("delete_edges_of_parent", row.sequence)

@@ -9,17 +9,18 @@ best ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from sitq.backends.sqlite.choose import Candidate, Meter
-from sitq.backends.sqlite.lanes import encode
+from sitq.backends.tables.choose import Candidate, Meter
+from sitq.backends.tables.lanes import encode
 from sitq.record import NEVER, Limit
 
 if TYPE_CHECKING:
-    from sitq.backends.sqlite.claim import Claim
-    from sitq.backends.sqlite.look import QueueLook
+    from sitq.backends.tables.claim import Claim
+    from sitq.backends.tables.look import QueueLook
 
 MARKS = 100
 """How many keys that may have capacity again a claim looks at."""
@@ -29,7 +30,13 @@ TENANT = "\x1f"
 
 _names = msgspec.json.Decoder(list[str]).decode
 _keys = msgspec.json.Decoder(tuple[str, ...]).decode
-_meters = msgspec.json.Decoder(list[tuple[str, int | None, int | None, int, int, int, int, int]]).decode
+_meters = msgspec.json.Decoder(list[Meter]).decode
+
+
+@lru_cache(maxsize=10_000)
+def _named(keys: str) -> tuple[str, ...]:
+    """The limit keys of a lane, each once."""
+    return tuple(dict.fromkeys(_keys(keys)))
 
 
 class KeyRing:
@@ -44,14 +51,13 @@ class KeyRing:
         self.marked: set[str] = set()
         self.seen: set[str] = set()
         self.unfinished = False
+        self._stored: set[str] = set()
         self._dirty: set[str] = set()
 
     def of(self, tenant: str | None, keys: str) -> tuple[str, ...]:
         """What may forbid a lane's start: its limit keys, and its tenant if that is paused."""
-        if keys == "[]" and tenant is None:
-            return ()
-        named = tuple(dict.fromkeys(_keys(keys)))
-        if tenant is not None and self.pauses.key(tenant):
+        named = _named(keys)
+        if tenant is not None and self.pauses.any and self.pauses.key(tenant):
             return (*named, TENANT + tenant)
         return named
 
@@ -62,7 +68,7 @@ class KeyRing:
         self._load(new)
         if new:
             self.marked.update(_names(self.db.one("marks_of", self.queue.id, encode(list(new)).decode())))
-        self._dirty |= names
+        self._dirty |= names & self._stored
         return self.meters
 
     def see_due(self) -> None:
@@ -72,17 +78,19 @@ class KeyRing:
         self.marked.update(due)
 
     def _load(self, names: Iterable[str]) -> None:
-        missing = [key for key in names if key not in self.meters]
+        missing = {key for key in names if key not in self.meters}
         if not missing:
             return
-        for key in missing:
-            self.meters[key] = Meter(Limit(key), paused=self.pauses.key(key.removeprefix(TENANT)))
-        for key, slots, rate, per, burst, arrival, frozen, running in _meters(
-            self.db.one("read_keys", encode(missing).decode())
-        ):
-            self.meters[key] = Meter(
-                Limit(key, slots, rate, per, burst), arrival, frozen, running, self.pauses.key(key)
-            )
+        found = {
+            meter.limit.key: meter for meter in _meters(self.db.one("read_keys", encode(missing).decode()))
+        }
+        self._stored.update(found)
+        if len(found) < len(missing):
+            found.update((key, Meter(Limit(key))) for key in missing - found.keys())
+        if self.pauses.any:
+            for key, meter in found.items():
+                meter.paused = self.pauses.key(key.removeprefix(TENANT))
+        self.meters.update(found)
 
     def hold(self, held: dict[int, str]) -> None:
         """Put lanes aside until their key may have capacity."""
@@ -110,9 +118,9 @@ class KeyRing:
 
     def store(self) -> None:
         """Write what the starts of this round used."""
-        rows = [(key, self.meters[key].running, self.meters[key].arrival) for key in self._dirty]
-        if rows:
-            self.db.run("start_keys", encode(rows).decode())
+        used = [self.meters[key] for key in self._dirty]
+        rows = [(one.limit.key, one.limit.per, one.limit.burst, one.running, one.arrival) for one in used]
+        self.db.insert("start_keys", rows)
         self._dirty = set()
 
     def leave_marks(self) -> int | None:

@@ -10,12 +10,12 @@ import msgspec
 
 from sitq.backends import rules
 from sitq.backends.base import Answer, Duplicate, Placed, Refused, Replaced
-from sitq.backends.sqlite.ending import lift, merged, overdue_at, spread
-from sitq.backends.sqlite.lanes import Lane, lane_key_of
-from sitq.backends.sqlite.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, Row
-from sitq.backends.sqlite.unique import holder_of, holds, load_holders, stand_behind, wanted
-from sitq.backends.sqlite.work import Work
-from sitq.record import AFTER_ANY_END, DAY, KEEP_FAILED, Edge, Record
+from sitq.backends.tables.ending import end, letters_of, lift, overdue_at, spread
+from sitq.backends.tables.lanes import Lane, lane_key_of
+from sitq.backends.tables.row import BLOCKED, ENDED, QUEUED, READY, RUNNING, Row, stride_of
+from sitq.backends.tables.unique import holder_of, holds, load_holders, stand_behind, wanted
+from sitq.backends.tables.work import Work
+from sitq.record import AFTER_ANY_END, DAY, KEEP_FAILED, Edge, Record, State
 
 pack_record: Final = msgspec.msgpack.Encoder().encode
 Group = Sequence[tuple[Record, bytes]]
@@ -25,45 +25,31 @@ Group = Sequence[tuple[Record, bytes]]
 def put(work: Work, groups: Sequence[Group], most: int) -> list[list[Answer]]:
     """Judge groups one after another, and store each or nothing of it."""
     prepare(work, [record for group in groups for record, _ in group])
-    answers: list[list[Answer]] = []
-    for group in groups:
-        # A generator would take longer than what it saves.
-        if all([is_plain(record) and len(record.payload) <= most for record, _ in group]):  # noqa: C419
-            answers.append([_put_plain(work, record, packed) for record, packed in group])
-        else:
-            answers.append(put_group(work, group, most))
-    return answers
+    return [put_group(work, group, most) for group in groups]
+
+
+def all_plain(groups: Sequence[Group], most: int) -> bool:
+    """Whether all records are plain, with payloads of at most `most` bytes."""
+    # A generator would take longer than what it saves.
+    return all([is_plain(record) and len(record.payload) <= most for group in groups for record, _ in group])  # noqa: C419
 
 
 def is_plain(record: Record) -> bool:
     """Whether a record has none of the things that need a second look."""
+    return record.fair is None and not record.edges and not record.limits and is_simple(record)
+
+
+def is_simple(record: Record) -> bool:
+    """Whether only its id, its size and its parents can speak against a record that is kept as most are."""
     return (
         record.unique is None
-        and record.fair is None
         and record.ttl is None
         and record.deadline is None
         and record.room is None
-        and not record.edges
-        and not record.limits
+        and not record.milestone
         and record.keep == DAY
         and record.keep_failed == KEEP_FAILED
     )
-
-
-def _put_plain(work: Work, record: Record, packed: bytes) -> Answer:
-    """The usual case of `put_group`: nothing in the group can be refused."""
-    id = record.id
-    if work.ids[id] is not None:
-        return Duplicate(id)
-    now = work.now
-    due = max(record.due, now) + record.delay
-    lane = work.lane_of((record.queue, record.name, record.python or "", None, ()))
-    row = Row(
-        work.next_sequence(), id, lane.queue, lane.id, READY if due <= now else QUEUED, record.priority, due,
-        None, now, None, None, None, None, reply=record.reply,
-    )  # fmt: skip
-    work.place(row, packed, plain=True)
-    return Placed(id)
 
 
 def prepare(work: Work, records: Sequence[Record]) -> None:
@@ -150,8 +136,13 @@ class Draft:
         rows = [self._place(record, packed) for record, packed in self.fresh.values()]
         for key, id in self.keys.items():
             stand_behind(work, key, id)
+        for row in rows:
+            if row.milestone and not self.fresh[row.id][0].edges:
+                end(work, row, State.COMPLETED)
+        if work.ended:
+            spread(work)
         if self.tied:
-            self._tie(rows)
+            tie(work, list(zip(rows, [record for record, _ in self.fresh.values()], strict=True)))
 
     def _place(self, record: Record, packed: bytes | None) -> Row:
         work, lane = self.work, self.work.lane_of(lane_key_of(record))
@@ -164,32 +155,6 @@ class Draft:
                 work.limits[limit.key] = limit
         return row
 
-    def _tie(self, rows: list[Row]) -> None:
-        """Note new tasks' edges, then let the ends of parents that ended before take effect, in order."""
-        work = self.work
-        met: list[tuple[Row, Row, str]] = []
-        for row, (record, _) in zip(rows, self.fresh.values(), strict=True):
-            letters: dict[str, list[str]] = {}
-            for edge in record.edges:
-                letters.setdefault(edge.parent, []).append(edge.effects)
-            if not letters:
-                continue
-            row.parents = len(letters)
-            row.unarmed = 1 if rules.needs_arming(record.edges) else None
-            for id, effects in letters.items():
-                parent = work.ids[id]
-                assert parent is not None  # noqa: S101 - judged before: a task without its parent is refused
-                done = parent.stage >= ENDED
-                work.edges.append((parent.sequence, row.sequence, merged(effects), int(done)))
-                if done:
-                    met.append((row, parent, merged(effects)))
-        for row, parent, letter in met:
-            if row.stage == BLOCKED:
-                lift(work, row, parent.id, parent.state, letter)
-                if work.ended:
-                    work.flush_new()  # the group's own edges are to be found
-                    spread(work)
-
     # -- unique keys -----------------------------------------------------------------------------------------
 
     def _clash(self, new: Record) -> Answer | Record | None:
@@ -198,12 +163,14 @@ class Draft:
         holder = self._holder(new.unique.key)
         if holder is None:
             return None
-        id, waiting, running, name = holder
+        id, waiting, running, lane = holder
         match new.unique.clash:
             case "refuse":
                 return Refused(new.id, "unique", id)
             case "replace" if waiting:
-                if name != new.name:
+                if lane != (new.name, new.queue, new.python or ""):
+                    return Refused(new.id, "unique", id)
+                if "payload" in new.unique.fields and self._is_blocked(id):
                     return Refused(new.id, "unique", id)
                 self._take_over(new, id)
                 return Replaced(id)
@@ -214,8 +181,8 @@ class Draft:
             case _:
                 return Duplicate(id)
 
-    def _holder(self, key: str) -> tuple[str, bool, bool, str] | None:
-        """Who holds the key: id, whether it waits, whether it runs, its function."""
+    def _holder(self, key: str) -> tuple[str, bool, bool, tuple[str, str, str]] | None:
+        """Who holds the key: id, whether it waits, whether it runs, its function, queue and Python."""
         id = self.keys.get(key)
         if id is not None:
             return self._held_inside(id)
@@ -225,17 +192,25 @@ class Draft:
         changed = self.replaced.get(row.id)
         if changed is not None and not self._still_holds(row, changed):
             return None
-        return row.id, row.stage < RUNNING, row.stage == RUNNING, self.work.lane(row).what.name
+        what = self.work.lane(row).what
+        return row.id, row.stage < RUNNING, row.stage == RUNNING, (what.name, what.queue, what.python)
 
-    def _held_inside(self, id: str) -> tuple[str, bool, bool, str] | None:
+    def _held_inside(self, id: str) -> tuple[str, bool, bool, tuple[str, str, str]] | None:
         record = self.fresh[id][0]
         over = record.unique is None or (record.unique.scope == "window" and record.unique.window <= 0)
-        return None if over else (id, True, False, record.name)
+        return None if over else (id, True, False, (record.name, record.queue, record.python or ""))
 
     def _still_holds(self, row: Row, changed: Record) -> bool:
         probe = copy.copy(row)
         probe.wants = wanted(changed.unique)
         return holds(probe, self.work.now)
+
+    def _is_blocked(self, id: str) -> bool:
+        """Whether it waits for others, for whose ends new arguments would have to wait, too."""
+        if id in self.fresh:
+            return bool(self.fresh[id][0].edges)
+        row = self.work.ids[id]
+        return row is not None and row.stage == BLOCKED
 
     def _take_over(self, new: Record, id: str) -> None:
         assert new.unique  # noqa: S101 - asked of no other
@@ -252,7 +227,7 @@ class Draft:
                 self.replaced[id] = self.work.read_record(row)
             holder = self.replaced[id]
         if "payload" in new.unique.fields:
-            holder.payload = new.payload
+            rules.bring(new, holder)
         if "due" in new.unique.fields:  # of one that is not queued yet it is still to be computed
             holder.due = max(new.due, self.work.now) if blocked else rules.due_at(new, self.work.now)
             holder.delay = new.delay if blocked else 0
@@ -264,7 +239,7 @@ class Draft:
         assert row is not None  # noqa: S101 - it was read as the holder of the key
         row.wants = wanted(changed.unique)
         row.delay = changed.delay or None
-        work.dirty[row.sequence] = row
+        work.touch(row)
         work.replace_body(row, pack_record(changed))
         if row.due != changed.due:
             change_due(work, row, changed.due)
@@ -274,19 +249,42 @@ class Draft:
         return self.work.waiting_in(queue) + inside
 
 
+def tie(work: Work, placed: Sequence[tuple[Row, Record]]) -> None:
+    """Note new tasks' edges, then let the ends of parents that ended before take effect, in order."""
+    met: list[tuple[Row, Row, str]] = []
+    for row, record in placed:
+        letters = letters_of(record.edges)
+        if not letters:
+            continue
+        row.parents = len(letters)
+        row.unarmed = 1 if rules.needs_arming(record.edges) else None
+        for id, effects in letters.items():
+            parent = work.ids[id]
+            assert parent is not None  # noqa: S101 - judged before: a task without its parent is refused
+            work.edges.append((parent.sequence, row.sequence, effects, 0))
+            if parent.stage >= ENDED:
+                met.append((row, parent, effects))
+    for row, parent, letter in met:
+        if row.stage == BLOCKED:
+            lift(work, row, parent.id, parent.state, letter)
+            if work.ended:
+                work.flush_new()  # the group's own edges are to be found
+                spread(work)
+
+
 def new_row(record: Record, sequence: int, lane: Lane, now: int) -> Row:
     """The columns of a new task: blocked if it has edges, queued otherwise."""
-    fair = record.fair
     row = Row(
         sequence, record.id, lane.queue, lane.id, BLOCKED, record.priority, max(record.due, now),
         record.delay or None, now, record.ttl, record.deadline, None, None,
         keep=None if record.keep == DAY else record.keep,
         keep_failed=None if record.keep_failed == KEEP_FAILED else record.keep_failed,
-        stride=None if fair is None else rules.stride(fair.weight),
+        stride=stride_of(record.fair),
         reply=record.reply,
         wants=None if record.unique is None else wanted(record.unique),
+        milestone=1 if record.milestone else None,
     )  # fmt: skip
-    if not record.edges:
+    if not record.edges and not record.milestone:
         if row.delay is not None:
             row.due += row.delay
             row.delay = None
@@ -301,7 +299,7 @@ def new_row(record: Record, sequence: int, lane: Lane, now: int) -> Row:
 def change_due(work: Work, row: Row, due: int) -> None:
     """Give a waiting task another due time; its ttl counts from there, if it was never started."""
     row.due = due
-    work.dirty[row.sequence] = row
+    work.touch(row)
     if row.stage == BLOCKED:
         return
     if row.attempt == 0 and row.ttl is not None:

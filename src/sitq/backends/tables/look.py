@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgspec
 
 from sitq.backends.base import Want
-from sitq.backends.sqlite.connection import Connection
-from sitq.backends.sqlite.lanes import encode
+from sitq.backends.rules import limit_in
+from sitq.backends.tables.choose import Meter
+from sitq.backends.tables.database import Database
+from sitq.backends.tables.lanes import encode
 from sitq.record import NEVER
 
 
 class QueueLook(msgspec.Struct, array_like=True):
-    """What a claim must know of a queue: instants are the first of their kind."""
+    """What a claim must know of a queue: instants are the first of their kind; it is `fair` with tenants."""
 
     id: int
     name: str
@@ -20,7 +22,33 @@ class QueueLook(msgspec.Struct, array_like=True):
     due: int | None
     overdue: int | None
     mark: int | None
+    fair: bool
     kinds: list[tuple[int, str, str]]
+    lanes: list[tuple[int, str | None, str]]
+    own: tuple[str, int | None, int | None] | None = None
+    """Of a limit of its own: the cell in hexadecimal digits, the arrival, and how many of its tasks run."""
+
+    def meter(self, running: int = 0) -> Meter | None:
+        """What its own limit allows, if it has one; `running` adds to the tasks that were seen to run."""
+        if self.own is None:
+            return None
+        cell, arrival, seen = self.own
+        limit = limit_in(bytes.fromhex(cell))
+        return None if limit is None else Meter(limit, arrival or 0, running=(seen or 0) + running)
+
+    def closed_until(self, now: int) -> int | None:
+        """When its own limit may let a task start again; None if it does so now."""
+        meter = self.meter()
+        opens = now if meter is None else meter.opens()
+        return opens if opens > now else None
+
+    @property
+    def only_lane(self) -> int | None:
+        """The open lane, if there is only one and nothing could forbid a start in it."""
+        if len(self.lanes) != 1:
+            return None
+        ((lane, tenant, keys),) = self.lanes
+        return lane if tenant is None and keys == "[]" else None
 
 
 class Look(msgspec.Struct, array_like=True):
@@ -35,7 +63,7 @@ class Look(msgspec.Struct, array_like=True):
 _look = msgspec.json.Decoder(Look).decode
 
 
-def look_around(db: Connection, want: Want, now: int) -> Look:
+def look_around(db: Database, want: Want, now: int) -> Look:
     """Read what a claim must know."""
     queues = encode(list(dict.fromkeys(share.queue for share in want.queues))).decode()
     return _look(db.one("look", queues, want.claim, now))
@@ -49,7 +77,11 @@ def is_idle(look: Look, want: Want, now: int) -> bool:
     return not any(
         passed(queue.due, now)
         or passed(queue.overdue, now)
-        or (not pauses.queue(queue.name) and (passed(queue.mark, now) or eligible(queue, want, pauses)))
+        or (
+            not pauses.queue(queue.name)
+            and (passed(queue.mark, now) or eligible(queue, want, pauses))
+            and (queue.own is None or queue.closed_until(now) is None)
+        )
         for queue in look.queues
     )
 
@@ -60,7 +92,8 @@ def next_instant(look: Look, want: Want, now: int) -> int | None:
     pauses = Pauses(look)
     for queue in look.queues:
         # What a key may allow again does not matter to a paused queue: its pause's end does.
-        instants += [queue.due, None if pauses.queue(queue.name) else queue.mark]
+        closed = None if queue.own is None else queue.closed_until(now)
+        instants += [queue.due, None if pauses.queue(queue.name) else closed or queue.mark]
     if look.queues:
         instants += [until for _, until in look.pauses]
     known = [max(instant, now) for instant in instants if instant is not None and instant < NEVER]
@@ -77,6 +110,11 @@ class Pauses:
 
     def __init__(self, look: Look) -> None:
         self._until = {key: NEVER if until is None else until for key, until in look.pauses}
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is paused."""
+        return bool(self._until)
 
     def queue(self, name: str) -> int:
         """Until when a queue is paused; 0 if it is not."""
