@@ -7,12 +7,11 @@ import json
 
 import click
 
+from sitq.backends.base import Backend
 from sitq.cli.complaint import Complaint
 from sitq.cli.settings import target_of
 from sitq.cli.target import load_target
-from sitq.queue import TaskQueue
 from sitq.record import State
-from sitq.worker import Worker
 
 Stats = dict[str, dict[str, int]]
 
@@ -26,20 +25,18 @@ def info(app: str | None, *, as_json: bool) -> None:
     APP is `module:queue`, or the URL of a store. Without it, SITQ_APP or SITQ_URL says it.
     """
     target = load_target(target_of(app))
-    stats = asyncio.run(_stats(target if isinstance(target, TaskQueue) else _queue_of(target)))
+    stats = asyncio.run(_stats(target if isinstance(target, Backend) else target.backend))
     click.echo(json.dumps(stats) if as_json else _table(stats))
 
 
-def _queue_of(target: Worker | object) -> TaskQueue:
-    return TaskQueue(target.backend if isinstance(target, Worker) else target)  # type: ignore[arg-type]
-
-
-async def _stats(queue: TaskQueue) -> Stats:
-    missing = queue.backend.missing()
+async def _stats(backend: Backend) -> Stats:
+    """Of the store itself, as counting needs no keys."""
+    missing = backend.missing()
     if missing is not None:
         raise Complaint(f"{missing}: nothing was ever enqueued there, or the name is another one")
-    async with queue:
-        return await queue.stats()
+    async with backend:
+        tally = await backend.tally()
+    return {queue: {str(state): n for state, n in states.items()} for queue, states in tally.items()}
 
 
 def _table(stats: Stats) -> str:

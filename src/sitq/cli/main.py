@@ -9,7 +9,10 @@ from typing import NoReturn
 import click
 
 import sitq
+from sitq.cli.copy import copy
+from sitq.cli.doctor import doctor
 from sitq.cli.info import info
+from sitq.cli.migrate import migrate
 from sitq.cli.worker import worker
 from sitq.exceptions import SitqError
 from sitq.worker.exits import Exit
@@ -23,6 +26,9 @@ def sitq_command() -> None:
 
 sitq_command.add_command(worker)
 sitq_command.add_command(info)
+sitq_command.add_command(migrate)
+sitq_command.add_command(copy)
+sitq_command.add_command(doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -18,11 +18,17 @@ from sitq.backends.base import Backend
 from sitq.cli.complaint import Complaint
 from sitq.exceptions import SitqError
 from sitq.queue import TaskQueue
+from sitq.sync import SyncTaskQueue
 from sitq.worker import Worker
 
 Target = TaskQueue | Worker | Backend
 
-_WANTED = "a TaskQueue, a Worker, a backend, or a function without arguments that returns one"
+_WANTED = (
+    "a TaskQueue or SyncTaskQueue, a Worker, a backend, or a function without arguments that returns one"
+)
+
+
+_DATABASES: Final = (".db", ".sqlite", ".sqlite3")
 
 
 def check_target(text: str) -> str:
@@ -30,6 +36,8 @@ def check_target(text: str) -> str:
     if "://" in text:
         return text
     module, colon, path = text.partition(":")
+    if text.endswith(_DATABASES):
+        raise Complaint(f"{text!r} names a file; a database is given by its URL: sqlite:///{text}")
     if module.endswith(".py") or os.sep in module:
         plain = module.removesuffix(".py").strip(os.sep + ".").replace(os.sep, ".")
         raise Complaint(f"{text!r} names a file; name the module: {plain}:{path or 'queue'}")
@@ -58,9 +66,14 @@ def load_target(text: str) -> Target:
             raise Complaint(str(error)) from error
     module_name, _, path = text.partition(":")
     found = _attribute(_module(module_name), path)
-    if isinstance(found, TaskQueue | Worker | Backend):
-        return found
-    return _made(found, text)
+    return _usable(found) or _made(found, text)
+
+
+def _usable(found: Any) -> Target | None:
+    """What a worker can be made of; of a queue without an event loop, the one behind it."""
+    if isinstance(found, SyncTaskQueue):
+        return found.inner
+    return found if isinstance(found, TaskQueue | Worker | Backend) else None
 
 
 def _module(name: str) -> ModuleType:
@@ -99,8 +112,8 @@ def _attribute(module: ModuleType, path: str) -> Any:
 
 
 def _hint(module: ModuleType, path: str) -> str:
-    usable = [name for name, value in vars(module).items() if isinstance(value, TaskQueue | Worker | Backend)]
-    near = difflib.get_close_matches(path, [*usable, *vars(module)], n=1)
+    usable = [name for name, value in vars(module).items() if _usable(value) is not None]
+    near = difflib.get_close_matches(path, usable or vars(module), n=1)
     if near:
         return f"; did you mean {module.__name__}:{near[0]}?"
     return f"; it has {', '.join(f'{module.__name__}:{name}' for name in usable)}" if usable else ""
@@ -123,8 +136,9 @@ def _made(factory: Any, text: str) -> Target:
         made = factory()
     except Exception as error:
         raise _failed(f"{text}() failed", error) from error
-    if isinstance(made, TaskQueue | Worker | Backend):
-        return made
+    usable = _usable(made)
+    if usable is not None:
+        return usable
     if inspect.iscoroutine(made):
         made.close()
         raise Complaint(f"{text} is an async function; it has to be {_WANTED}")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,12 +14,15 @@ import click
 
 from sitq.cli.complaint import Complaint
 from sitq.cli.settings import LEVELS, Queues, queues_of, set_up_logging, target_of
+from sitq.cli.start import say_unserved, say_where
 from sitq.cli.target import check_target, load_target
-from sitq.cli.workers import check_settings, make_worker
+from sitq.cli.workers import check_settings, check_store, make_worker
 from sitq.worker import Worker
 from sitq.worker.exits import Exit
+from sitq.worker.health import HealthServer, address
 from sitq.worker.process import UnusableStoreError, run_worker
 from sitq.worker.supervisor import Supervisor
+from sitq.worker.vitals import Health, report
 
 _EPILOG = """\b
 Exit codes:
@@ -26,6 +30,8 @@ Exit codes:
   1  something is wrong with sitq, or worker processes kept dying before they were ready
   2  the command, APP or its store cannot be used as they are
   3  stopped at once, by a second signal or since a process did not stop in time
+  4  the application's lifespan failed
+  5  has done its part by --max-tasks or --max-memory, and is to be started again
 
 \b
 The first SIGINT or SIGTERM stops gracefully, the second hands running tasks back
@@ -58,6 +64,12 @@ _MOST_PROCESSES = 1024
     help="Tasks that run at once in each process.  [default: 10]",
 )
 @click.option(
+    "--task-processes",
+    type=click.IntRange(1, 1_000),
+    envvar="SITQ_TASK_PROCESSES",
+    help="Tasks that run at once in processes of their own, in each worker process.  [default: one per core]",
+)
+@click.option(
     "--poll-interval",
     type=click.FloatRange(0, min_open=True),
     help="Seconds after which an idle worker looks for tasks without a hint.  [default: 1]",
@@ -72,6 +84,24 @@ _MOST_PROCESSES = 1024
     type=click.FloatRange(0),
     help="Seconds that running tasks get to end after the first signal.  [default: 20]",
 )
+@click.option(
+    "--max-tasks",
+    type=click.IntRange(1),
+    envvar="SITQ_MAX_TASKS",
+    help="Tasks after which a process ends, once they have ended, and another takes its place.",
+)
+@click.option(
+    "--max-memory",
+    envvar="SITQ_MAX_MEMORY",
+    metavar="SIZE",
+    help="The same when it occupies more memory, such as 200MiB.",
+)
+@click.option(
+    "--health",
+    envvar="SITQ_HEALTH",
+    metavar="[HOST:]PORT",
+    help="Tell over HTTP how the worker is: 200 or 503, and JSON. On the loopback interface by default.",
+)
 @click.option("--burst", is_flag=True, help="End when no task of the queues is ready or running.")
 @click.option(
     "--log-level",
@@ -83,6 +113,7 @@ _MOST_PROCESSES = 1024
 )
 @click.option("--worker-id", hidden=True)
 @click.option("--supervised", type=int, hidden=True)
+@click.option("--reports", is_flag=True, hidden=True)
 def worker(
     app: str | None,
     *,
@@ -90,7 +121,9 @@ def worker(
     queues: Queues | None,
     burst: bool,
     log_level: str,
+    health: str | None,
     supervised: int | None,
+    reports: bool,
     **settings: Any,
 ) -> Exit:
     """Run the tasks of APP.
@@ -102,8 +135,14 @@ def worker(
     target = check_target(target_of(app))
     given = {name: value for name, value in {"queues": queues, **settings}.items() if value is not None}
     set_up = partial(set_up_logging, log_level)
+    where = None if health is None or supervised is not None else address(health)
     if processes == 1 or supervised is not None:
-        return _work(make_worker(load_target(target), given), burst, supervised, set_up)
+        made = make_worker(load_target(target), given)
+        check_store(made.backend)
+        set_up()  # after the application was imported, which may have set up logging in its own way
+        say_where(made.backend)
+        say_unserved(made, told="queues" in given)
+        return _work(made, where, partial(run_worker, burst=burst, supervised=supervised, reports=reports))
     check_settings(given)
     set_up()
     if os.name != "posix":
@@ -120,21 +159,22 @@ def worker(
         *_as_options(given),
         f"--log-level={log_level}",
     ]
-    supervisor = Supervisor([*command, "--burst"] if burst else command, processes, burst=burst)
-    return asyncio.run(supervisor.run())
+    command += [*(["--burst"] if burst else []), *(["--reports"] if where else [])]
+    supervisor = Supervisor(command, processes, burst=burst)
+    with _probe(where, supervisor.health):
+        return asyncio.run(supervisor.run())
 
 
-def _work(made: Worker, burst: bool, supervised: int | None, set_up: Callable[[], None]) -> Exit:  # noqa: FBT001
-    if not made.backend.traits.shared:
-        raise Complaint(
-            f"{made.backend!r} lives in one process, so a worker in another one never sees its tasks; "
-            "use a store that can be shared, such as SQLiteBackend('tasks.db')"
-        )
-    set_up()  # after the application was imported, which may have set up logging in its own way
+def _work(made: Worker, where: tuple[str, int] | None, run: Callable[[Worker], Exit]) -> Exit:
     try:
-        return run_worker(made, burst=burst, supervised=supervised)
+        with _probe(where, lambda: report(made.vitals())):
+            return run(made)
     except UnusableStoreError as error:
         raise Complaint(str(error.__cause__)) from error
+
+
+def _probe(where: tuple[str, int] | None, look: Callable[[], Health]) -> AbstractContextManager[object]:
+    return nullcontext() if where is None else HealthServer(where, look)
 
 
 def _as_options(given: dict[str, Any]) -> list[str]:
