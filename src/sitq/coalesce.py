@@ -47,6 +47,11 @@ class Coalescer(Generic[Item, Answer]):
         while self._flushing is not None:
             await asyncio.wait([self._flushing])
 
+    def cancel(self) -> None:
+        """Give up what is under way; whoever waits for it is cancelled."""
+        if self._flushing is not None:
+            self._flushing.cancel()
+
     async def _flush(self) -> None:
         try:
             while self._waiting:

@@ -19,6 +19,8 @@ import msgspec
 
 from sitq.exceptions import SerializationError, SignatureError, UnknownKeyError
 from sitq.keys import VARIABLE, KeyRing
+from sitq.parcel import Spilled
+from sitq.sealing import rebound
 from sitq.serialization import MAX_PAYLOAD, check_size
 
 __all__ = ["SAFE_CODECS", "Form", "Opened", "Purpose", "open_envelope", "reseal", "seal"]
@@ -32,6 +34,8 @@ SAFE_CODECS: Final = frozenset({"json", "msgpack"})
 _MAGIC = b"SITQ"
 _VERSION = 1
 _SIGNED = 1
+_PARCEL = 2
+_FLAGS_AT = 5
 _SEAL_BYTES = 32
 # magic, version, flags, purpose; lengths of key id, namespace, queue, name, codec, task id and payload
 _HEADER = Struct(">4sBBBBBBHBBI")
@@ -47,12 +51,16 @@ _PURPOSES = {code: purpose for purpose, code in _CODES.items()}
 
 
 class Opened(msgspec.Struct, frozen=True, gc=False):
-    """What was in an envelope; `key_id` is None for an unsigned one."""
+    """What was in an envelope; `key_id` is None for an unsigned one.
+
+    `parcel` says that the payload is a parcel (see `sitq.parcel`) and not just a serializer's bytes.
+    """
 
     payload: bytes
     codec: str
     name: str
     key_id: str | None
+    parcel: bool = False
 
 
 def seal(
@@ -66,6 +74,7 @@ def seal(
     codec: str,
     keys: KeyRing | None = None,
     limit: int = MAX_PAYLOAD,
+    parcel: bool = False,
 ) -> bytes:
     """The payload in an envelope, signed with the first key of the ring if there is one.
 
@@ -76,6 +85,8 @@ def seal(
         check_size(payload, limit, purpose)
     key_id = "" if keys is None else keys.first
     head, fields = _lane(purpose, key_id, namespace, queue, name, codec)
+    if parcel:
+        head = b"%b%c%b" % (head[:_FLAGS_AT], head[_FLAGS_AT] | _PARCEL, head[_FLAGS_AT + 1 :])
     identity = task_id.encode()
     if len(identity) > _LONGEST[0]:
         raise SerializationError(f"the task id has {len(identity)} bytes, more than {_LONGEST[0]}")
@@ -157,7 +168,7 @@ def open_envelope(
             f"give both sides the same serializer",
             task_id=task_id,
         )
-    return Opened(data[found.start : found.end], found.codec, found.name, found.key_id)
+    return Opened(data[found.start : found.end], found.codec, found.name, found.key_id, found.parcel)
 
 
 class Form:
@@ -223,15 +234,19 @@ def reseal(
     to_queue: str | None = None,
     to_task_id: str | None = None,
     to_name: str | None = None,
+    moved: Spilled | None = None,
 ) -> bytes:
     """The payload of an envelope in a new one, for another task; it is verified and never loaded.
 
-    Args are those of `open_envelope`; what no `to_…` changes stays as it was.
+    Args are those of `open_envelope`; what no `to_…` changes stays as it was. Secret arguments are encrypted
+    anew, for the new task and with the first key. Of a payload that lies in a file, `moved` says where that
+    of the new task lies.
 
     Raises:
         SignatureError: The old envelope is not to be trusted, or is signed and there is no key here to
             sign the new one.
-        SerializationError: The old envelope is damaged, or a payload too large.
+        SerializationError: The old envelope is damaged, or a payload too large, or it lies in a file and
+            `moved` does not say where that of the new task is.
     """
     opened = open_envelope(
         data,
@@ -250,8 +265,17 @@ def reseal(
             f"the {purpose} is signed, and its copy could not be, as there is no key here; set {VARIABLE}",
             task_id=task_id,
         )
+    payload = opened.payload
+    if opened.parcel:
+        payload = rebound(
+            payload,
+            keys,
+            (namespace, task_id),
+            (to_namespace or namespace, to_task_id or task_id),
+            moved=moved,
+        )
     return seal(
-        opened.payload,
+        payload,
         purpose=to_purpose or purpose,
         namespace=to_namespace or namespace,
         queue=to_queue or queue,
@@ -260,6 +284,7 @@ def reseal(
         codec=opened.codec,
         keys=keys,
         limit=limit,
+        parcel=opened.parcel,
     )
 
 
@@ -290,6 +315,7 @@ class _Found(NamedTuple):
     start: int
     end: int
     data: bytes
+    parcel: bool
 
 
 def _parse(data: bytes, limit: int, task_id: str) -> _Found:
@@ -299,7 +325,7 @@ def _parse(data: bytes, limit: int, task_id: str) -> _Found:
     if len(data) < _HEADER_BYTES:
         raise SerializationError(f"the envelope is truncated: it has {len(data)} bytes", task_id=task_id)
     _, version, flags, code, *lengths, size = _HEADER.unpack_from(data)
-    if version != _VERSION or flags & ~_SIGNED or code not in _PURPOSES:
+    if version != _VERSION or flags & ~(_SIGNED | _PARCEL) or code not in _PURPOSES:
         raise SerializationError(
             f"the envelope has version {version}, flags {flags:#x} and purpose {code}, of which this sitq "
             f"knows version {_VERSION} only; upgrade sitq here",
@@ -311,7 +337,7 @@ def _parse(data: bytes, limit: int, task_id: str) -> _Found:
         )
     start = _HEADER_BYTES + sum(lengths)
     end = start + size
-    signed = flags == _SIGNED
+    signed = bool(flags & _SIGNED)
     if len(data) != end + _SEAL_BYTES * signed or (lengths[0] > 0) != signed:
         whole = "truncated" if len(data) < end + _SEAL_BYTES * signed else "damaged"
         raise SerializationError(
@@ -330,7 +356,28 @@ def _parse(data: bytes, limit: int, task_id: str) -> _Found:
             "the envelope is damaged: a field is not UTF-8", task_id=task_id, cause=error
         ) from error
     key_id, namespace, queue, name, codec, owner = texts
-    return _Found(_PURPOSES[code], key_id or None, namespace, queue, name, codec, owner, start, end, data)
+    return _Found(
+        _PURPOSES[code],
+        key_id or None,
+        namespace,
+        queue,
+        name,
+        codec,
+        owner,
+        start,
+        end,
+        data,
+        bool(flags & _PARCEL),
+    )
+
+
+def parcel_of(data: bytes) -> bytes | None:
+    """What is in an envelope that says that it holds a parcel, or None. Nothing of it is verified."""
+    try:
+        found = _parse(data, len(data), "")
+    except SerializationError:
+        return None
+    return data[found.start : found.end] if found.parcel else None
 
 
 def _compare(what: str, wanted: str, found: str, task_id: str) -> None:

@@ -12,14 +12,20 @@ __all__ = [
     "BackendError",
     "ConfigurationError",
     "ConnectionError",
+    "CopyError",
     "DependencyError",
     "DuplicateTaskError",
+    "LifespanError",
+    "QueueFullError",
     "ResourceExhaustionError",
     "SerializationError",
     "SignatureError",
     "SitqError",
     "SyncTaskQueueError",
+    "TaskCancelledError",
+    "TaskDeadError",
     "TaskExecutionError",
+    "TaskExpiredError",
     "TaskQueueError",
     "TimeoutError",
     "UnknownFunctionError",
@@ -68,6 +74,12 @@ class SitqError(Exception):
         # own fails only at loading, in another process.
         state = self.__dict__ | {"_cause": _portable(self.cause)}
         return _restore, (type(self), self.args, state)
+
+
+def put_in_context(error: SitqError, task_id: str, operation: str) -> None:
+    """Say what an error is about that was raised where this is not known; what it says of itself stays."""
+    error.task_id = error.task_id or task_id
+    error.operation = error.operation or operation
 
 
 def _restore(kind: type[SitqError], args: tuple[Any, ...], state: dict[str, Any]) -> SitqError:
@@ -141,8 +153,20 @@ class ResourceExhaustionError(BackendError):
     """A store is full: no disk or no memory is left for new tasks."""
 
 
+class QueueFullError(ResourceExhaustionError):
+    """A bounded queue has as many waiting tasks as its `max_length` allows; nothing was stored."""
+
+
+class CopyError(SitqError):
+    """A copy from one store to another cannot be made now; nothing of it was done."""
+
+
 class WorkerError(SitqError):
     """A worker could not do what was asked."""
+
+
+class LifespanError(WorkerError):
+    """A worker's lifespan failed, at its start or at its end; the cause is its own error."""
 
 
 class UnknownFunctionError(WorkerError):
@@ -201,3 +225,15 @@ class TaskExecutionError(SitqError):
         self.error_type = error_type
         self.error_message = error_message
         self.traceback = traceback
+
+
+class TaskCancelledError(TaskExecutionError):
+    """A task was cancelled: by somebody, by itself, or because one that it depends on did not complete."""
+
+
+class TaskExpiredError(TaskExecutionError):
+    """A task was not started in time, and will not be any more."""
+
+
+class TaskDeadError(TaskExecutionError):
+    """A task cannot run: it killed its workers, does not fit its function, or its record is corrupt."""

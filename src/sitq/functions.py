@@ -1,23 +1,40 @@
 """Functions by name: how a task's record names what it runs, and how a worker finds it."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from sitq import validation
 from sitq.exceptions import ConfigurationError, UnknownFunctionError, ValidationError, describe
+from sitq.parameters import Ruled, rules_of
 
-__all__ = ["ByIdentity", "Naming", "name_of", "python_version", "register", "registered", "resolve", "task"]
+__all__ = [
+    "ByIdentity",
+    "Decorated",
+    "Naming",
+    "call_it",
+    "is_found",
+    "known",
+    "name_of",
+    "plain",
+    "python_version",
+    "register",
+    "registered",
+    "resolve",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _MAIN = "__main__"
 _LONGEST = 255
+_MOST_DECORATORS = 100
 
 
 class Naming(NamedTuple):
@@ -28,11 +45,31 @@ class Naming(NamedTuple):
         by_value: The function itself has to travel with the task, as no worker would find it by its name.
         registered: It is in this process's registry, so that a serializer which cannot carry functions may
             send it by name even where `by_value` is true (a script's own `@task` functions).
+        rules: What the annotations of its parameters say.
     """
 
     name: str
     by_value: bool
     registered: bool = False
+    rules: tuple[Ruled, ...] = ()
+
+
+class Decorated:
+    """What `@task` makes of a function. A worker runs the function itself.
+
+    Attributes:
+        function: The function that was decorated.
+        origin: What the decorator made: itself, unless this is a variant of it.
+    """
+
+    function: Callable[..., Any]
+    origin: Any
+
+    def variant(self, **changes: Any) -> Self:
+        """The same with some attributes changed; it has the name of the original."""
+        variant = object.__new__(type(self))
+        variant.__dict__.update(self.__dict__, **changes)
+        return variant
 
 
 class ByIdentity(Generic[T]):
@@ -61,27 +98,29 @@ class ByIdentity(Generic[T]):
         with contextlib.suppress(TypeError):
             self._known[key] = weakref.ref(about, forget), what
 
+    def forget(self, about: object) -> None:
+        """Remember nothing about it any more."""
+        if self.get(about) is not None:
+            del self._known[id(about)]
+
 
 _functions: dict[str, Callable[..., Any]] = {}
+_labels: ByIdentity[tuple[str, bool]] = ByIdentity()
 _namings: ByIdentity[Naming] = ByIdentity()
 _lock = threading.Lock()
 
 
-@overload
-def task(function: F, /) -> F: ...
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that `@task` was given; any other one itself."""
+    decorated: object = function
+    return decorated.function if isinstance(decorated, Decorated) else function
 
 
-@overload
-def task(*, name: str | None = None, aliases: Iterable[str] = ()) -> Callable[[F], F]: ...
-
-
-def task(
-    function: F | None = None, /, *, name: str | None = None, aliases: Iterable[str] = ()
-) -> F | Callable[[F], F]:
-    """Register a function in this process and return it unchanged.
+def register(function: F, *, name: str | None = None, aliases: Iterable[str] = ()) -> F:
+    """Let tasks of this process name the function, and workers in this process find it; returns it.
 
     Args:
-        function: The function, where the decorator is used without arguments.
+        function: The function, or what `@task` made of it.
         name: The name stored in tasks; by default `module:qualname`.
         aliases: Former names, under which waiting tasks still find it.
 
@@ -89,13 +128,6 @@ def task(
         ValidationError: A name is not usable.
         ConfigurationError: Another function has one of these names.
     """
-    if function is not None:
-        return register(function, name=name, aliases=aliases)
-    return lambda function: register(function, name=name, aliases=aliases)
-
-
-def register(function: F, *, name: str | None = None, aliases: Iterable[str] = ()) -> F:
-    """What `task` does, as a call."""
     validation.function(function)
     if isinstance(aliases, str):
         raise ValidationError(f"aliases is the text {aliases!r}; pass a list of names")
@@ -104,15 +136,27 @@ def register(function: F, *, name: str | None = None, aliases: Iterable[str] = (
     with _lock:
         for each in every:
             other = _functions.get(each)
-            if other is not None and other is not function and not _is_same(other, function):
+            if other is not None and other is not function and not _is_same(plain(other), plain(function)):
                 raise ConfigurationError(
                     f"the name {each!r} already stands for {_label(other)}, not for {_label(function)}; "
                     f"give one of them another name with @task(name=…)"
                 )
         _functions.update(dict.fromkeys(every, function))
     by_value = name is None and not _is_importable(function)
-    _namings.set(function, Naming(label, by_value, registered=True))
+    for one in (function, plain(function)):  # the last name that a function was given is its own
+        _labels.set(one, (label, by_value))
+        _namings.forget(one)
     return function
+
+
+def is_found(function: Decorated) -> bool:
+    """Whether a decorated function can be imported by its module and qualified name."""
+    return _is_importable(function) and _lookup(_label(function)) is function
+
+
+def call_it(function: Decorated, name: str) -> None:
+    """Give a function a name without registering it: a copy of one that came with a payload."""
+    _labels.set(function, (name, False))
 
 
 def registered() -> dict[str, Callable[..., Any]]:
@@ -133,19 +177,36 @@ def name_of(function: Callable[..., Any]) -> Naming:
     known = _namings.get(function)
     if known is not None:
         return known
+    decorated: object = function
+    if isinstance(decorated, Decorated):
+        function = decorated.origin
+    named = _labels.get(function)
+    if named is not None:
+        # Its annotations are read now, and not by the decorator: they may name what its module defines later.
+        naming = Naming(*named, registered=True, rules=rules_of(plain(function)))
+        _namings.set(function, naming)
+        return naming
     label = _label(function)
     if not _is_importable(function):
-        naming = Naming(label, by_value=True)
+        naming = Naming(label, by_value=True, rules=rules_of(function))
         # What can never be found by name stays so.
         if "<" in label or label.startswith(f"{_MAIN}:"):
             _namings.set(function, naming)
         return naming
     if _lookup(label) is not function:
         # Not remembered: a decorator asks before the module has the name.
-        return Naming(label, by_value=True)
-    naming = Naming(label, by_value=False)
+        return Naming(label, by_value=True, rules=rules_of(function))
+    naming = Naming(label, by_value=False, rules=rules_of(function))
     _namings.set(function, naming)
     return naming
+
+
+def known(name: str) -> Callable[..., Any] | None:
+    """The function of this name if it is registered, or in a module that is imported already."""
+    function = _functions.get(name)
+    if function is None and ":" in name and "<" not in name:
+        function = _lookup(name)
+    return plain(function) if callable(function) else None
 
 
 def resolve(name: str, *, registered_only: bool) -> Callable[..., Any]:
@@ -161,7 +222,7 @@ def resolve(name: str, *, registered_only: bool) -> Callable[..., Any]:
     """
     function = _functions.get(name)
     if function is not None:
-        return function
+        return _outermost(name, plain(function))
     if registered_only:
         raise UnknownFunctionError(
             f"no function is registered as {name!a}; decorate it with @task and let the worker import it"
@@ -185,7 +246,8 @@ def resolve(name: str, *, registered_only: bool) -> Callable[..., Any]:
             f"cannot import module {module_name!a} of {name!a}: {describe(error)}", cause=error
         ) from error
     # Importing the module may have registered the plain function behind a decorator's object.
-    found = _functions.get(name) or _lookup(name)
+    function = _functions.get(name)
+    found = _lookup(name) if function is None else _outermost(name, plain(function))
     if found is None:
         raise UnknownFunctionError(
             f"module {module_name!a} has no attribute {path!a}; if it was renamed, give the function its old "
@@ -193,7 +255,7 @@ def resolve(name: str, *, registered_only: bool) -> Callable[..., Any]:
         )
     if not callable(found):
         raise UnknownFunctionError(f"{name!a} is of type {type(found).__qualname__} and cannot be called")
-    return found
+    return plain(found)
 
 
 def python_version() -> str:
@@ -201,7 +263,7 @@ def python_version() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def _is_importable(function: Callable[..., Any]) -> bool:
+def _is_importable(function: object) -> bool:
     """Whether its module and qualified name are such that others could find it by them."""
     module = getattr(function, "__module__", None)
     qualname = getattr(function, "__qualname__", None)
@@ -215,7 +277,7 @@ def _is_importable(function: Callable[..., Any]) -> bool:
     )
 
 
-def _label(function: Callable[..., Any]) -> str:
+def _label(function: object) -> str:
     """`module:qualname` as a valid name; for objects without one, that of what they are made of."""
     inner: Any = getattr(function, "func", None)  # a partial
     named: Any = function
@@ -241,6 +303,22 @@ def _lookup(name: str) -> Any:
     except Exception:  # noqa: BLE001 - a module's or class's own __getattr__ may raise anything
         return None
     return found
+
+
+def _outermost(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, or what other decorators above `@task` made of it: that is what its name stands for."""
+    found = _lookup(name)
+    if not callable(found) or found is function or isinstance(found, Decorated):
+        return function
+    outermost: Callable[..., Any] = found
+    inner: Any = found
+    for _ in range(_MOST_DECORATORS):
+        inner = getattr(inner, "__wrapped__", None)
+        if inner is None:
+            break
+        if plain(inner) is function:
+            return outermost
+    return function
 
 
 def _is_same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:

@@ -1,12 +1,13 @@
 """Ids of tasks and tokens of leases."""
 
+import hashlib
 import os
 import threading
 import time
 from array import array
 from collections.abc import Callable
 
-__all__ = ["new_id", "token"]
+__all__ = ["derived_id", "new_id", "token"]
 
 _RANDOM_WORDS = 256
 _COUNTER_BITS = 48
@@ -41,10 +42,13 @@ class Sequence:
             if millisecond > self._millisecond:
                 self._begin(millisecond)
             else:
-                self._counter += 1 + (self._draw() >> 8)
-                if self._counter >> _COUNTER_BITS:
+                # As `_draw` does: a call of its own would be a quarter of the price of an id.
+                counter = self._counter + 1 + ((self._random.pop() if self._random else self._draw()) >> 8)
+                if counter >> _COUNTER_BITS:
                     self._begin(self._millisecond + 1)
-            return f"{self._prefix}{self._counter:012x}"
+                else:
+                    self._counter = counter
+            return "%s%012x" % (self._prefix, self._counter)  # noqa: UP031 - takes half as long
 
     def _begin(self, millisecond: int) -> None:
         self._millisecond = millisecond
@@ -78,3 +82,10 @@ are ordered by the millisecond of their clocks. Safe in threads and after a fork
 def token() -> str:
     """128 random bits as 32 hexadecimal characters; nobody can guess one."""
     return os.urandom(16).hex()
+
+
+def derived_id(purpose: str, *parts: str) -> str:
+    """An id that the same parts always give, as a UUIDv8 (RFC 9562, section 5.8)."""
+    text = "\0".join((purpose, *parts)).encode("utf-8", "surrogatepass")
+    digits = hashlib.blake2b(text, digest_size=16).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"

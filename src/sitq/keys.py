@@ -18,6 +18,7 @@ VARIABLE = "SITQ_SECRET_KEYS"
 
 _KEY_BYTES = 32
 _SALT = b"sitq envelope v1"
+_DERIVED_SALT = b"sitq encryption v1"
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
@@ -110,6 +111,14 @@ class KeyRing:
         inner.update(data)
         outer.update(inner.digest())
         return outer.digest()
+
+    def derive(self, key_id: str, purpose: str, context: bytes) -> bytes:
+        """A key of 32 bytes for one purpose and one context, that tells nothing of any other.
+
+        Raises:
+            KeyError: There is no key of this id.
+        """
+        return hkdf(self._secrets[key_id], _DERIVED_SALT, purpose.encode() + b"\0" + context)
 
     def __contains__(self, key_id: str) -> bool:
         return key_id in self._secrets

@@ -7,7 +7,7 @@ move whose condition does not hold is lost and changes nothing, its follow-ups i
 Saying the same word twice is no fault: an attempt's settle, retry or release that has already taken effect
 under its token is kept again and changes nothing more, so a lost reply can be asked for anew, as long as the
 record shows it: in the state that the word gave it, under that token, without a `crashed` failure of that
-attempt.
+attempt but its own.
 
 Follow-up records are put after the move took effect, each as a group of its own; what is refused is left out.
 """
@@ -57,13 +57,20 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
 
     No budget is spent.
 
-    `crashes` stays, `alone` is forgotten.
+    `crashes` stays and `alone` is forgotten, unless the move says otherwise: a process of the task's own that
+    died is such a case, which a worker survives.
     """
 
     id: str
     token: str
     delay: int = 0
     freeze: str | None = None
+    failure: Failure | None = None
+    """Appended to the record's errors."""
+    crashes: int | None = None
+    """What `Record.crashes` is from now on."""
+    alone: int = 0
+    """What `Record.alone` is from now on."""
     follow: tuple[Record, ...] = ()
 
 
@@ -75,8 +82,11 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     step: tuple[str, bytes] | None = None
     """A name and the bytes kept under it; the first one wins."""
-    alone: bool = False
-    """The attempt is about to run alone."""
+    alone: int | None = None
+    """What `Record.alone` is from now on: the attempt is about to run alone.
+
+    The count itself and not one more, so that a note that is said again after a lost answer counts once.
+    """
 
 
 class Lapse(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +99,7 @@ class Lapse(msgspec.Struct, frozen=True, kw_only=True):
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     """An operator's stop: a waiting task is cancelled, a running one is asked to stop.
 
-    Lost on a terminal one.
+    Lost on a terminal one, and on a milestone, which ends with its parents.
 
     The first reason given to a running one stays; asking again is kept.
     """
@@ -101,14 +111,34 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A new due time (now, if that is past) or priority for a waiting task. Lost on every other.
+    """A new due time (now, if that is past), priority or queue for a waiting task. Lost on every other.
 
-    A ttl counts from the new due time, if the task was never started.
+    A ttl counts from the new due time, if the task was never started. In another queue it keeps its
+    sequence, whether or not there is room, and its payload, which is sealed for the queue it was put in.
     """
 
     id: str
     due: int | None = None
+    delay: int | None = None
+    """Microseconds later than that, or than the store's now."""
     priority: int | None = None
+    queue: str | None = None
+
+
+class Restore(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of another store is stored as it is, the store's part included, under a new sequence.
+
+    Lost if its id is known, if its payload is too large, if it is running, or if it is blocked and one of its
+    parents is unknown.
+
+    A blocked one waits for those of its parents that have not ended; those that have take effect at once,
+    and count in `ends` besides those that it brings along. A queued one is due when it says, without a delay.
+    Its parents, and those of one that has ended, are only there to be known. A unique key is taken if nobody
+    holds it. No room is asked for.
+    """
+
+    id: str
+    record: Record
 
 
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,4 +154,4 @@ class Delete(msgspec.Struct, frozen=True, kw_only=True):
     """Only in these states; None is any but running."""
 
 
-Move = Settle | Retry | Release | Note | Lapse | Cancel | Change | Delete
+Move = Settle | Retry | Release | Note | Lapse | Cancel | Change | Restore | Delete

@@ -6,11 +6,12 @@ plain data only, hides what looks secret, and runs no code of the user's.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from types import FunctionType, MethodType, NoneType
+from types import NoneType
 from typing import Any
 
-from sitq.functions import ByIdentity
+from sitq.parents import KINDS, Parent
+from sitq.secret import MASK, Secret, sounds_secret
+from sitq.shape import NO_SHAPE, Shape
 
 __all__ = ["preview"]
 
@@ -19,45 +20,36 @@ _TEXT = 80
 _DEPTH = 3
 _ITEMS = 8
 _BITS = 128
-_MASK = "***"
 _MORE = "…"
-_SECRET = re.compile(
-    r"passw|passphrase|passcode|pwd|secret|token|credential|authoriz|cookie|signature|session"
-    r"|(?:^|_|-|api|access|private|secret|encryption|signing|ssh)key$|^auth$|_auth$|^pin$|^otp$|cvv|cvc|iban|ssn$"
-    r"|card_?number|bearer|jwt",
-    re.IGNORECASE,
-)
 _PASSWORD_IN_URL = re.compile(r"(://[^\s/@:]*:)[^\s/]+@")
 _AUTHORIZATION = re.compile(r"\b(basic|bearer|token)\s+\S+", re.IGNORECASE)
 _class_name: Callable[[type], str] = type.__dict__["__name__"].__get__  # a metaclass may have one of its own
 
 
-def preview(
-    args: Sequence[Any], kwargs: Mapping[str, Any], function: Callable[..., Any] | None = None
-) -> str:
+def preview(args: Sequence[Any], kwargs: Mapping[str, Any], shape: Shape = NO_SHAPE) -> str:
     """The arguments of a call as one line of at most 512 printable characters.
 
     Values of parameters and keys that are named like a secret are shown as `***`, objects by their class
-    alone, and long or deep values in part. Raises nothing.
+    alone, and long or deep values in part; so are those that are marked as `Secret`. Raises nothing.
 
     Args:
         args: Positional arguments.
         kwargs: Keyword arguments.
-        function: Tells the names of positional arguments, so that secrets among them are hidden.
+        shape: Tells which positional arguments are secret.
     """
     try:
-        hidden = _hidden_positions(function)
+        hidden = shape.hidden
         parts: list[str] = []
         room = _LENGTH
         for index, value in enumerate(args):
-            part = _MASK if index in hidden else _show(value, _DEPTH)
+            part = MASK if index in hidden else _show(value, _DEPTH)
             parts.append(part)
             room -= len(part) + 2
             if room < 0:
                 break
         else:
             for key, value in kwargs.items():
-                part = f"{_key(key)}={_MASK if _is_secret(key) else _show(value, _DEPTH)}"
+                part = f"{_key(key)}={MASK if sounds_secret(key) else _show(value, _DEPTH)}"
                 parts.append(part)
                 room -= len(part) + 2
                 if room < 0:
@@ -66,29 +58,6 @@ def preview(
     except Exception:  # noqa: BLE001 - no listing is worth an enqueue, such as of a dict that changes meanwhile
         return _MORE
     return text if len(text) <= _LENGTH else text[: _LENGTH - 1] + _MORE
-
-
-_NONE: frozenset[int] = frozenset()
-_hidden: ByIdentity[frozenset[int]] = ByIdentity()
-
-
-def _hidden_positions(function: object) -> frozenset[int]:
-    """The positions of a function's parameters that are named like a secret; none if it is no plain one."""
-    if type(function) is MethodType:
-        return frozenset(each - 1 for each in _hidden_positions(function.__func__))
-    if type(function) is not FunctionType:
-        return _NONE
-    known = _hidden.get(function)
-    if known is None:
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
-        known = frozenset(index for index, name in enumerate(names) if _is_secret(name))
-        _hidden.set(function, known)
-    return known
-
-
-@lru_cache(maxsize=1024)
-def _is_secret(name: str) -> bool:
-    return _SECRET.search(name) is not None
 
 
 def _key(key: str) -> str:
@@ -103,6 +72,8 @@ def _show(value: object, depth: int) -> str:
 
 
 def _name_of(value: object) -> str:
+    if type(value) in KINDS and isinstance(value, Parent):
+        return f"<value of {value.id}>"[:_TEXT]  # ids are printable
     name = _class_name(type(value))
     return f"<{name if name.isprintable() else ascii(name)}>"[:_TEXT]
 
@@ -116,9 +87,9 @@ def _text(value: str) -> str:
 
 def _unmask(value: str) -> str:
     if "://" in value:
-        value = _PASSWORD_IN_URL.sub(rf"\1{_MASK}@", value)
+        value = _PASSWORD_IN_URL.sub(rf"\1{MASK}@", value)
     if " " in value and _AUTHORIZATION.search(value):
-        value = _AUTHORIZATION.sub(rf"\1 {_MASK}", value)
+        value = _AUTHORIZATION.sub(rf"\1 {MASK}", value)
     return value
 
 
@@ -152,8 +123,8 @@ def _entries(values: dict[Any, Any], depth: int) -> str:
         if len(parts) == _ITEMS:
             parts.append(_MORE)
             break
-        hidden = type(key) is str and _is_secret(key)
-        parts.append(f"{_show(key, 0)}: {_MASK if hidden else _show(value, depth - 1)}")
+        hidden = type(key) is str and sounds_secret(key)
+        parts.append(f"{_show(key, 0)}: {MASK if hidden else _show(value, depth - 1)}")
     return f"{{{', '.join(parts)}}}"
 
 
@@ -169,4 +140,5 @@ _SHOWN: dict[type, Callable[[Any, int], str]] = {
     list: lambda value, depth: _items(value, depth, "[]"),
     set: lambda value, depth: _items(value, depth, "{}"),
     dict: _entries,
+    Secret: lambda _value, _depth: MASK,
 }

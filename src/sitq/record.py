@@ -54,7 +54,7 @@ AFTER_ANY_END: Final = "ggggg"
 """The edge that ignores how the parent ended."""
 
 
-class Edge(msgspec.Struct, frozen=True, array_like=True):
+class Edge(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A dependency on one parent; its effect is fixed when the child is enqueued, so that no store decides.
 
     `effects` has one letter for each state of `TERMINAL`, in that order:
@@ -71,7 +71,7 @@ class Edge(msgspec.Struct, frozen=True, array_like=True):
     effects: str = AFTER_SUCCESS
 
 
-class Limit(msgspec.Struct, frozen=True, array_like=True):
+class Limit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A fleet-wide limit on the tasks that name the same key; the figures placed last hold for the key.
 
     Attributes:
@@ -89,14 +89,14 @@ class Limit(msgspec.Struct, frozen=True, array_like=True):
     burst: int = 1
 
 
-class Fair(msgspec.Struct, frozen=True, array_like=True):
+class Fair(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whose turn a task takes: tenants of a queue share its starts in proportion to their weights."""
 
     key: str
     weight: float = 1.0
 
 
-class Unique(msgspec.Struct, frozen=True, array_like=True):
+class Unique(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """At most one task holds the key.
 
     Attributes:
@@ -118,7 +118,7 @@ class Unique(msgspec.Struct, frozen=True, array_like=True):
     fields: tuple[Literal["payload", "due"], ...] = ("payload", "due")
 
 
-class Failure(msgspec.Struct, frozen=True, array_like=True):
+class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why an attempt, or the task, did not complete.
 
     Attributes:
@@ -141,7 +141,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     worker: str = ""
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True):
+class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One note that a running task left about itself."""
 
     fraction: float | None = None
@@ -149,7 +149,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     at: int = 0
 
 
-class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Record(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Everything a store knows of one task.
 
     A producer fills in the first part, `put` and `take` the second. A store hands out copies: writing to one
@@ -161,6 +161,8 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     queue: str = "default"
     name: str = ""
     payload: bytes = b""
+    payload_of: str | None = None
+    """Whose payload it is, where another task's `replace` brought it: payloads are sealed for their task."""
     preview: str = ""
     priority: int = 0
     due: int = 0
@@ -180,6 +182,13 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     limits: tuple[Limit, ...] = ()
     fair: Fair | None = None
     edges: tuple[Edge, ...] = ()
+    inputs: tuple[str, ...] = ()
+    """The tasks whose values belong into its call, and the batch that it is of."""
+    milestone: bool = False
+    """Nothing is to be run: it completes, without a result, when its last parent let it go.
+
+    Its `due` and `delay` do not matter. One without edges completes when it is put.
+    """
     room: int | None = None
     """Refused as `full` if the queue already has this many tasks in `WAITING` states."""
     batch: str | None = None
@@ -226,6 +235,11 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     result: bytes | None = None
     errors: tuple[Failure, ...] = ()
     progress: tuple[Progress, ...] = ()
+    ends: tuple[int, ...] = ()
+    """How many parents ended in each state of `TERMINAL` while it was blocked, or had ended before.
+
+    The one that ended it is among them. Empty as long as none has ended.
+    """
     steps: dict[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
 from typing import Final
 
+from sitq import exceptions
 from sitq.backends.base import DONE_TOPIC, Backend, Listener
 from sitq.coalesce import Coalescer
 from sitq.exceptions import TaskQueueError
@@ -21,8 +24,13 @@ _POLL: Final = 0.05
 _LOOK: Final = 1.0
 """Seconds that the first look may take, also for those who have less time."""
 
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+
 _PAGE: Final = 500
 """How many tasks one read asks for."""
+
+logger = logging.getLogger("sitq.queue")
 
 
 class _Wait:
@@ -40,6 +48,7 @@ class ResultWaiter:
 
     However many wait, there is one listener, and after a hint one read for all of them. A read is followed by
     a pause as long as it took, so that waiting for very many tasks never takes more than half of the time.
+    A store that is away meanwhile is asked again until it is back: their own timeouts say how long they wait.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -75,6 +84,10 @@ class ResultWaiter:
             if not wait.waiters and self._waits.get(task_id) is wait:
                 del self._waits[task_id]
 
+    async def read(self, task_id: str) -> Record | None:
+        """The record of a task now; reads of several callers go together."""
+        return await self._reads.submit(task_id)
+
     async def close(self) -> None:
         """Stop watching; whoever still waits gets a `TaskQueueError`."""
         if self._watching is not None:
@@ -86,12 +99,20 @@ class ResultWaiter:
 
     async def _watch(self, listener: Listener) -> None:
         floor = _FLOOR if self._backend.traits.pushes else _POLL
+        pause = _FIRST_PAUSE
         try:
             while self._waits:
                 await listener.wait(floor)
                 begun = time.monotonic()
-                await self._look()
-                await asyncio.sleep(time.monotonic() - begun)
+                try:
+                    await self._look()
+                except exceptions.ConnectionError as error:
+                    logger.warning("the store did not say what became of tasks, asking again: %s", error)
+                    await asyncio.sleep(pause * (0.5 + random.random()))
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+                else:
+                    pause = _FIRST_PAUSE
+                    await asyncio.sleep(time.monotonic() - begun)
         except Exception as error:  # noqa: BLE001 - whoever waits learns why nobody looks any more
             self._give_up(error)
         finally:

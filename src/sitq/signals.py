@@ -78,14 +78,17 @@ class Throttled(Signal):
 
     Args:
         retry_after: Seconds until then.
+        key: The limit key to hold back; by default the one of the task's first limit. A task without limits
+            holds back only itself.
 
     Raises:
-        ValidationError: `retry_after` is negative or not finite.
+        ValidationError: `retry_after` is negative or not finite, or the key is no name.
     """
 
-    def __init__(self, retry_after: float | timedelta) -> None:
-        super().__init__(retry_after)
+    def __init__(self, retry_after: float | timedelta, key: str | None = None) -> None:
+        super().__init__(retry_after, key)
         self.retry_after = _seconds(retry_after, "retry_after")
+        self.key = None if key is None else validation.name(key, "limit key")
 
     def __str__(self) -> str:
         return f"throttled for {self.retry_after:g} s"

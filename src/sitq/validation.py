@@ -24,11 +24,13 @@ __all__ = [
     "name",
     "positive_int",
     "priority",
+    "reason",
     "serializer",
     "task_id",
     "timeout",
 ]
 
+T = TypeVar("T")
 B = TypeVar("B")
 
 MAX_INSTANT = 253_402_300_799_999_999
@@ -41,6 +43,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_NAME = 255
 _LONGEST_ID = 128
+_LONGEST_REASON = 1_000
 _PRIORITY = 100
 _STORE_METHODS = ("put", "take", "apply")
 
@@ -67,6 +70,8 @@ def task_id(value: object) -> str:
 def _text(value: object, what: str, longest: int) -> str:
     if not isinstance(value, str):
         hint = "; pass it as text, for example str(value)" if what == "task id" else ""
+        if inspect.iscoroutine(value):
+            hint = "; await the call first"
         raise ValidationError(f"the {what} must be text, not {_show(value)}{hint}")
     if not value:
         raise ValidationError(f"the {what} is empty; it needs 1 to {longest} bytes")
@@ -85,8 +90,13 @@ def _text(value: object, what: str, longest: int) -> str:
     raise ValidationError(f"the {what} {_show(text)} is longer than {longest} bytes in UTF-8; shorten it")
 
 
-def function(value: object) -> Callable[..., Any]:
-    """A function that a task can run: anything callable."""
+def function(value: object, given: str = "enqueue({}, …)") -> Callable[..., Any]:
+    """A function that a task can run: anything callable.
+
+    Args:
+        value: The function.
+        given: How it is passed, for the message.
+    """
     if callable(value):
         return value
     if inspect.iscoroutine(value):
@@ -94,7 +104,7 @@ def function(value: object) -> Callable[..., Any]:
         value.close()  # it will never be awaited, and a warning about that would only distract
         raise ValidationError(
             f"the function is a coroutine; pass the function, not its call: "
-            f"enqueue({called}, …) instead of enqueue({called}(…))"
+            f"{given.format(called)} instead of {given.replace(', …', '').format(f'{called}(…)')}"
         )
     if inspect.isawaitable(value):
         raise ValidationError(
@@ -175,12 +185,33 @@ def priority(value: object) -> int:
     raise ValidationError(f"priority must be from -{_PRIORITY} to {_PRIORITY}, not {_show(value)}")
 
 
+def reason(value: object) -> str:
+    """Why somebody did something, in at most 1,000 characters."""
+    if not isinstance(value, str):
+        raise ValidationError(f"reason must be text, not {type(value).__name__}")
+    if len(value) > _LONGEST_REASON:
+        raise ValidationError(f"reason has {len(value):,} characters; at most {_LONGEST_REASON:,} are kept")
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
 def positive_int(value: object, what: str, most: int) -> int:
     """A whole number from 1 to `most`."""
+    return whole_number(value, what, most, least=1)
+
+
+def whole_number(value: object, what: str, most: int, *, least: int = 0) -> int:
+    """A whole number from `least` to `most`."""
     number = _whole(value, what)
-    if 1 <= number <= most:
+    if least <= number <= most:
         return number
-    raise ValidationError(f"{what} must be from 1 to {most}, not {_show(value)}")
+    raise ValidationError(f"{what} must be from {least} to {most}, not {_show(value)}")
+
+
+def instance(value: object, kind: type[T], what: str) -> T:
+    """An object of a class."""
+    if isinstance(value, kind):
+        return value
+    raise ValidationError(f"{what} must be a {kind.__name__}, not {_show(value)}; write {kind.__name__}(…)")
 
 
 def backend(value: B) -> B:
@@ -189,6 +220,11 @@ def backend(value: B) -> B:
         if "://" in value:
             # The URL may hold a password, so it is not repeated.
             raise ValidationError("a backend is needed, not a URL; open the URL with TaskQueue(url)")
+        if "=" in value:  # as above
+            raise ValidationError(
+                "a backend is needed, not a conninfo or the like; TaskQueue takes a URL, and "
+                "PostgresBackend(conninfo) libpq's key=value pairs"
+            )
         raise ValidationError(
             f"a backend is needed, not the text {_show(value)}; "
             f"a file is opened with SQLiteBackend({_show(value)}), "

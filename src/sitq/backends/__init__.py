@@ -23,7 +23,23 @@ if TYPE_CHECKING:
 GROUP: Final = "sitq.backends"
 """The entry point group of third-party stores: a URL scheme names a callable that takes the URL."""
 
-_OWN: Final = {"memory": "sitq.backends.memory:from_url", "sqlite": "sitq.backends.sqlite:from_url"}
+_REDIS: Final = "sitq.backends.redis:from_url"
+
+_OWN: Final = {
+    "memory": "sitq.backends.memory:from_url",
+    "postgres": "sitq.backends.postgres:from_url",
+    "postgresql": "sitq.backends.postgres:from_url",
+    "redis": _REDIS,
+    "redis+cluster": _REDIS,
+    "redis+sentinel": _REDIS,
+    "rediss": _REDIS,
+    "rediss+cluster": _REDIS,
+    "rediss+sentinel": _REDIS,
+    "sqlite": "sitq.backends.sqlite:from_url",
+    "unix": _REDIS,
+    "valkey": _REDIS,
+    "valkeys": _REDIS,
+}
 
 
 def open_backend(store: Backend | str) -> Backend:
@@ -36,8 +52,8 @@ def open_backend(store: Backend | str) -> Backend:
     if isinstance(store, str) and "://" in store:
         try:
             scheme = urlsplit(store).scheme
-        except ValueError as error:  # its text may quote the URL, and that may hold a password
-            raise ValidationError("the URL of the store is malformed; mind [ ] and the port") from error
+        except ValueError:  # its text may quote the URL, and that may hold a password
+            raise ValidationError("the URL of the store is malformed; mind [ ] and the port") from None
         return _opener(scheme)(store)
     return validation.backend(store)  # type: ignore[return-value,unused-ignore]
 
@@ -51,6 +67,8 @@ def path_and_options(url: str) -> tuple[str, dict[str, str]]:
         ValidationError: It names a host, which a store in a file has not.
     """
     parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ValidationError(f"a URL of {parts.scheme}:// names no user and no host, as its store is a file")
     if parts.netloc:
         hint = f"{parts.scheme}:///{parts.netloc}{parts.path}"
         raise ValidationError(

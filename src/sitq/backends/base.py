@@ -23,11 +23,12 @@ import contextlib
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import msgspec
 
+from sitq.checkup import Finding
 from sitq.exceptions import BackendError
 from sitq.record import Record, State
 
@@ -201,14 +202,18 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     owner: str | None = None
     batch: str | None = None
+    parent: str | None = None
+    """Those with an edge to this task, also after their end; found by an index."""
     text: str | None = None
     """Literal text, in the id, name or preview, without regard to ASCII case."""
     finished_before: int | None = None
     created_before: int | None = None
+    newest_first: bool = False
+    """Go from the highest sequence down instead of from the lowest up."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """A part of a scan, in order of sequence.
+    """A part of a scan, in order of sequence, or in the reverse of it.
 
     `after` goes on behind it; `None` means that it was the last.
     """
@@ -243,6 +248,10 @@ PAUSE_KEY = "pause/key/"
 """Cells under this prefix pause the limit key or tenant that they name."""
 
 
+LIMIT_QUEUE = "limit/queue/"
+"""Cells under this prefix hold a `Limit` as JSON for all tasks of the queue that they name (see `take`)."""
+
+
 def queue_topic(queue: str) -> str:
     """The topic that is woken when something in the queue may have become claimable."""
     return "queue/" + queue
@@ -252,6 +261,28 @@ def worker_topic(worker: str) -> str:
     """The topic that is woken when a task of the worker is asked to stop."""
     return "worker/" + worker
 
+
+def task_topic(task_id: str) -> str:
+    """The topic that is woken when a running task left a note on its progress."""
+    return "task/" + task_id
+
+
+def log_topic(topic: str) -> str:
+    """The topic that is woken when something was added to a log."""
+    return "log/" + topic
+
+
+def own_end_topic(task_id: str) -> str:
+    """The topic that is woken when the store itself let a task end, without a move that says so.
+
+    It expired, ended with a task that it depends on, was asked to stop and came back, or cannot be read. See
+    `Backend.observe`.
+    """
+    return OWN_ENDS + task_id
+
+
+OWN_ENDS = "end/"
+"""What the topics of `own_end_topic` begin with."""
 
 DONE_TOPIC = "done"
 """The topic that is woken when any task ends, for those who wait for a task that they did not enqueue."""
@@ -391,17 +422,33 @@ class Backend(ABC):
         ends it: that record answers why, those whose id was stored before `Duplicate`, all others `group`.
 
         On a unique key that another task holds, the newcomer's `clash` decides. `keep`: `Duplicate` of the
-        holder. `refuse`: `Refused`. `replace`: a waiting holder of the same function takes over the fields
-        and the newcomer's `unique` (`Replaced`), one of another function refuses, any other is kept
-        (`Duplicate`). `again`: while the holder runs, the newcomer is placed behind it (an edge that goes on
-        any end) and holds the key from now on; any other holder is kept. A holder's scope is that of its own
-        record. A task that queues again takes its `waiting` key back if nobody has it, and goes without it
-        otherwise.
+        holder. `refuse`: `Refused`. `replace`: a waiting holder of the same function, queue and Python takes
+        over the fields and the newcomer's `unique` (`Replaced`), unless the payload is one of them and it is
+        blocked; any other waiting one refuses, any other is kept (`Duplicate`). `again`: while the holder
+        runs, the newcomer is placed behind it (an edge that goes on any end) and holds the key from now on;
+        any other holder is kept. A holder's scope is that of its own record. A task that queues again takes
+        its `waiting` key back if nobody has it, and goes without it otherwise.
         """
+
+    async def put_within(self, connection: object, groups: Sequence[Sequence[Record]]) -> list[list[Answer]]:
+        """Store new tasks within a transaction of the user's own: its commit makes them visible.
+
+        Only of stores whose traits say `transactional`. A store may judge them at once, as `put` does, or
+        after the commit, when nobody is left to be told of a refusal.
+
+        Raises:
+            ValidationError: The connection is none that the store knows, or in no transaction.
+            BackendError: The store takes part in no transactions, or a statement failed.
+        """
+        del connection, groups
+        raise BackendError(f"{self!r} cannot take part in a transaction of yours", operation="enqueue")
 
     @abstractmethod
     async def take(self, want: Want) -> Taken:
         """Claim tasks: in one atomic step they become `running` with a new token and lease, `attempt` + 1.
+
+        A claim that the store held up for a quarter of its lease or longer reclaims nothing: the holders
+        could not renew theirs meanwhile either. So it is with `tend`.
 
         Before it claims, it brings the store up to date by a bounded amount: tasks of any queue whose lease
         ran out (if `want.reclaim`) queue again, due now, with `crashes` + 1 and a `crashed` failure, or are
@@ -413,6 +460,10 @@ class Backend(ABC):
         fewer than `slots` tasks with that key are running, and the generic cell rate algorithm (ITU-T I.371)
         admits one more: with `interval = per // rate`, a start is allowed from `arrival - (burst - 1) *
         interval` on and moves `arrival` to `max(arrival, now) + interval`.
+
+        A queue may have a limit of its own, in a cell under `LIMIT_QUEUE`: no more of its tasks start than
+        that allows, whatever they name themselves. All that run count, and for a rate each start since the
+        cell was set. A cell that holds no `Limit` is no limit.
 
         Of the tasks of a queue that may start, the next is the one with the least turn of its tenant, then
         the highest priority, then the lowest sequence. Turns are start-time fair queueing (Goyal, Vin, Cheng
@@ -467,6 +518,19 @@ class Backend(ABC):
     @abstractmethod
     def listen(self, topics: Iterable[str]) -> Listener:
         """Listen for hints on topics, for a waiter in the running event loop."""
+
+    def observe(self, told: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+        """Be told the ids of tasks that the store itself let end, after the step of this process that did it.
+
+        Of several observers in a process one is told. It is called from any thread, and must not block.
+        Answers with a function that ends it. A store that cannot tell never calls.
+        """
+        del told
+        return lambda: None
+
+    async def checkup(self) -> list[Finding]:
+        """Say what the settings of the store make of the promises. A store that cannot tell says nothing."""
+        return []
 
     @abstractmethod
     async def tend(self, budget: int = 1000) -> int:

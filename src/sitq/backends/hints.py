@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from sitq.backends.base import OWN_ENDS
 
 
 class LocalListener:
@@ -34,6 +37,9 @@ class LocalListener:
         if self._hinted:
             return
         self._hinted = True
+        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - the public one raises where there is none
+            self._event.set()
+            return
         with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._event.set)
 
@@ -42,11 +48,15 @@ class LocalListener:
         self._hub.remove(self)
 
 
+Listener = TypeVar("Listener", bound=LocalListener)
+
+
 class Hub:
     """Passes hints on to the listeners of this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._observers: tuple[Callable[[Sequence[str]], None], ...] = ()
         self._by_topic: dict[str, tuple[LocalListener, ...]] = {}
 
     @property
@@ -54,9 +64,18 @@ class Hub:
         """Whether nobody listens."""
         return not self._by_topic
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """What somebody listens to."""
+        with self._lock:
+            return frozenset(self._by_topic)
+
     def listen(self, topics: Iterable[str]) -> LocalListener:
         """A listener for the running event loop."""
-        listener = LocalListener(self, frozenset(topics))
+        return self.add(LocalListener(self, frozenset(topics)))
+
+    def add(self, listener: Listener) -> Listener:
+        """Let a listener hear from now on."""
         with self._lock:
             for topic in listener.topics:
                 self._by_topic[topic] = (*self._by_topic.get(topic, ()), listener)
@@ -72,8 +91,24 @@ class Hub:
                 else:
                     self._by_topic.pop(topic, None)
 
+    def observe(self, told: Callable[[Sequence[str]], None]) -> Callable[[], None]:
+        """Tell the ids in topics of `own_end_topic` to this or another observer."""
+
+        def end() -> None:
+            with self._lock:
+                self._observers = tuple(each for each in self._observers if each is not told)
+
+        with self._lock:
+            self._observers = (*self._observers, told)
+        return end
+
     def hint(self, topics: Iterable[str]) -> None:
         """Wake whoever listens to one of the topics."""
+        if self._observers:
+            ended = [topic.removeprefix(OWN_ENDS) for topic in topics if topic.startswith(OWN_ENDS)]
+            observers = self._observers
+            if ended and observers:
+                observers[0](ended)
         for topic in topics:
             for listener in self._by_topic.get(topic, ()):
                 listener.hint()

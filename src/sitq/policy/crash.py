@@ -21,17 +21,27 @@ def judge(record: Record) -> Literal["clear", "suspect", "condemned"]:
     """How a claimed task is to be treated: among others, alone, or not at all any more."""
     if record.crashes < SUSPECT_AFTER:
         return "clear"
-    return "condemned" if record.alone >= CONDEMNED_AFTER else "suspect"
+    return "condemned" if is_condemned(record.crashes, record.alone) else "suspect"
+
+
+def is_condemned(crashes: int, alone: int) -> bool:
+    """Whether so many deaths and so many runs alone are enough."""
+    return crashes >= SUSPECT_AFTER and alone >= CONDEMNED_AFTER
 
 
 def verdict(record: Record, now: int) -> Failure:
     """Why a condemned task is quarantined."""
+    return sentence(record, record.crashes, record.alone, now)
+
+
+def sentence(record: Record, crashes: int, alone: int, now: int, last: str = "") -> Failure:
+    """Why a task is quarantined after so many deaths; `last` tells of the last one, where it is known."""
     return Failure(
         kind="crashed",
         message=(
-            f"quarantined: its worker died {record.crashes} times while it ran, and it did not come back "
-            f"from {record.alone} runs alone; find what kills the process (memory, a native extension, "
-            "os._exit), then enqueue it again"
+            f"quarantined: its process died {crashes} times while it ran, and it did not come back from "
+            f"{alone} runs alone; {last}{'; ' if last else ''}find what kills the process (memory, a native "
+            f"extension, os._exit), then enqueue it again"
         ),
         attempt=record.attempt,
         at=now,

@@ -14,9 +14,15 @@ class Returned(msgspec.Struct, frozen=True, gc=False):
 
 
 class Raised(msgspec.Struct, frozen=True, gc=False):
-    """The function raised, or took longer than its time-out."""
+    """The function raised, or took longer than its time-out.
+
+    Attributes:
+        failure: What is kept of it.
+        kinds: The names of the exception's class and of its bases, by which a policy judges it.
+    """
 
     failure: Failure
+    kinds: tuple[str, ...] = ()
 
 
 class Unrunnable(msgspec.Struct, frozen=True, gc=False):
@@ -63,6 +69,12 @@ class HandedBack(msgspec.Struct, frozen=True, gc=False):
     delay: int = 0
 
 
+class Crashed(msgspec.Struct, frozen=True, gc=False):
+    """The process of its own that it ran in died, and nothing else ran there."""
+
+    failure: Failure
+
+
 class Condemned(msgspec.Struct, frozen=True, gc=False):
     """It did not run any more, since it killed its worker whenever it ran alone."""
 
@@ -79,5 +91,6 @@ Outcome = (
     | Throttled
     | Cancelled
     | HandedBack
+    | Crashed
     | Condemned
 )

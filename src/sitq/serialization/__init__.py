@@ -11,7 +11,7 @@ from sitq.serialization.base import (
     check_size,
     codec_name,
 )
-from sitq.serialization.call import Call, dumps_call, loads_call
+from sitq.serialization.call import Call, dumps_call, dumps_call_with_parents, loads_call
 from sitq.serialization.pickled import CloudpickleSerializer
 from sitq.serialization.plain import JSONSerializer, MsgpackSerializer
 
@@ -26,5 +26,6 @@ __all__ = [
     "check_size",
     "codec_name",
     "dumps_call",
+    "dumps_call_with_parents",
     "loads_call",
 ]

@@ -50,7 +50,7 @@ def check_size(data: bytes, limit: int = MAX_PAYLOAD, what: str = "payload") -> 
         return data
     raise SerializationError(
         f"the {what} has {len(data):,} bytes, more than the limit of {limit:,}; "
-        f"store the data elsewhere and pass its path, key or URL"
+        f"give the queue and its workers spill=Spill(folder), or store the data elsewhere and pass its path"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from sitq.exceptions import SerializationError
+from sitq.serialization import packing
 from sitq.serialization.base import damage, refusal
 
 _MAX_DEPTH = 64
@@ -28,6 +29,7 @@ class JSONSerializer:
 
     name = "json"
     carries_code = False
+    packing = packing.JSON
 
     def dumps(self, value: Any, /) -> bytes:
         """The value as JSON in UTF-8.
@@ -54,6 +56,7 @@ class MsgpackSerializer:
 
     name = "msgpack"
     carries_code = False
+    packing = packing.MSGPACK
 
     def dumps(self, value: Any, /) -> bytes:
         """The value as MessagePack.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from sitq.worker import orders
+from sitq.worker.vitals import PATIENCE, ProcessVitals
 
 
 class Child:
@@ -25,6 +26,7 @@ class Child:
         pid: Its process id.
         grace: Seconds that its tasks get to end; None until it is ready.
         ended: Whether it said that nothing runs there any more.
+        retiring: Set when it has said that it claims nothing more.
     """
 
     def __init__(self, worker: str, process: asyncio.subprocess.Process, ours: socket.socket) -> None:
@@ -32,9 +34,11 @@ class Child:
         self.pid = process.pid
         self.grace: float | None = None
         self.ended = False
+        self.retiring = asyncio.Event()
         self._process = process
         self._socket = ours
         self._began = time.monotonic()
+        self._alive: tuple[float, bool, float, bool] | None = None
 
     @classmethod
     async def start(cls, command: Sequence[str], worker: str) -> Self:
@@ -83,6 +87,11 @@ class Child:
                         self.grace = float(about)
                     elif word == orders.ENDED:
                         self.ended = True
+                    elif word == orders.RETIRING:
+                        self.retiring.set()
+                    elif word == orders.ALIVE:
+                        connected, claim, stuck = about.split()
+                        self._alive = time.monotonic(), connected == "1", float(claim), stuck == "1"
                     heard(self, word, about)
 
     def tell(self, word: str, about: str = "") -> None:
@@ -105,6 +114,22 @@ class Child:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def vitals(self) -> ProcessVitals:
+        """How it is, by what it said last; from any thread."""
+        alive = self._alive
+        if alive is None:
+            return ProcessVitals(pid=self.pid, worker=self.worker, started=self.ready)
+        at, connected, claim, stuck = alive
+        silent = time.monotonic() - at
+        return ProcessVitals(
+            pid=self.pid,
+            worker=self.worker,
+            started=True,
+            connected=connected and silent <= PATIENCE,
+            last_claim=None if claim < 0 else claim + silent,
+            stuck=stuck,
+        )
 
     @property
     def ready(self) -> bool:

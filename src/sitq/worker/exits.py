@@ -19,3 +19,9 @@ class Exit(IntEnum):
 
     AT_ONCE = 3
     """Stopped at once: a second signal came, or a process did not stop in time and was killed."""
+
+    LIFESPAN = 4
+    """The application's lifespan failed, at its start or at its end."""
+
+    RETIRED = 5
+    """It has done its part, by `--max-tasks` or `--max-memory`: a fresh process is to take its place."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from sitq.backends.base import Lease, LeaseChannel, Renewal
+from sitq.worker.blocked import LOOK, LoopWatch
+from sitq.worker.doubt import Doubt
 
 _HELD_UP: Final = 2.0
 """Seconds of lateness from which on the thread must have been kept from running."""
@@ -20,6 +22,9 @@ _SOONEST: Final = 0.4
 
 _LONGEST_WAIT: Final = 3600.0
 """Seconds that the thread waits at a time; a condition refuses to wait for centuries."""
+
+_PARTING: Final = 2.0
+"""Seconds for which the end of a worker waits for a renewal that is under way."""
 
 logger = logging.getLogger("sitq.worker")
 
@@ -42,6 +47,7 @@ class LeaseKeeper:
         period: Seconds between renewals.
         heard: Told, in this thread, of leases that were lost and of tasks that are to stop.
         clock: Answers with seconds.
+        watch: Looks at the event loop while tasks are held.
     """
 
     def __init__(
@@ -51,7 +57,10 @@ class LeaseKeeper:
         period: float,
         heard: Callable[[Sequence[News]], None],
         clock: Callable[[], float] = uptime,
+        *,
+        watch: LoopWatch | None = None,
     ) -> None:
+        self._watch = watch
         self._open_channel = open_channel
         self._lease = lease
         self._period = period
@@ -60,10 +69,13 @@ class LeaseKeeper:
         self._changed = threading.Condition()
         self._asked: float | None = None
         self._renewed = float("-inf")
+        self.answered: float | None = None
+        """When the store last answered a renewal, by the monotonic clock."""
         self._closed = False
         self._clock = clock
         self._beat = clock()
-        self._unsure_until = self._beat
+        self.doubt = Doubt(period, clock)
+        """Of leases of others that ran out: the store may have been away, or this process stood still."""
         self._thread = threading.Thread(target=self._run, name="sitq-leases", daemon=True)
 
     def start(self) -> None:
@@ -101,12 +113,8 @@ class LeaseKeeper:
         """
         now = self._clock()
         if now - self._beat > self._period + _HELD_UP:  # the thread has not even noticed yet
-            self.doubt()
-        return now >= self._unsure_until
-
-    def doubt(self) -> None:
-        """Be unsure: the store was away, or this process stood still."""
-        self._unsure_until = self._clock() + 2 * self._period
+            self.doubt.begin()
+        return self.doubt.sure
 
     def close(self) -> None:
         """End the thread."""
@@ -114,7 +122,7 @@ class LeaseKeeper:
             self._closed = True
             self._changed.notify()
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=_PARTING)
 
     def _run(self) -> None:
         channel: LeaseChannel | None = None
@@ -122,18 +130,18 @@ class LeaseKeeper:
         while (wanted := self._wait(due)) is not None:
             late = self._clock() - wanted
             if late > _HELD_UP:
-                self.doubt()
+                self.doubt.begin()
                 logger.warning(
                     "leases are renewed %.1f s late: the process was suspended, or code held the "
                     "interpreter's lock; such code belongs into a process of its own",
                     late,
                 )
             try:
-                channel = channel or self._open_channel()
-                self._renew(channel)
+                with self.doubt.asking():
+                    channel = channel or self._open_channel()
+                    self._renew(channel)
                 due = self._clock() + self._period * (0.9 + 0.2 * random.random())
             except Exception as error:  # noqa: BLE001 - the store is away; nothing else may end this thread
-                self.doubt()
                 logger.warning("leases could not be renewed, trying again: %s", error)
                 _close(channel)
                 channel = None
@@ -146,7 +154,7 @@ class LeaseKeeper:
             while not self._closed:
                 now = self._clock()
                 if now - self._beat > self._period + _HELD_UP:
-                    self.doubt()
+                    self.doubt.begin()
                 self._beat = now
                 wake = due if self._asked is None else min(due, max(self._asked, self._renewed + _SOONEST))
                 if not self._held:
@@ -157,7 +165,11 @@ class LeaseKeeper:
                     self._asked = None
                     return wake
                 else:
-                    self._changed.wait(min(wake - now, self._period, _LONGEST_WAIT))
+                    longest = _LONGEST_WAIT
+                    if self._watch is not None:
+                        self._watch.look()
+                        longest = LOOK
+                    self._changed.wait(min(wake - now, self._period, longest))
         return None
 
     def _renew(self, channel: LeaseChannel) -> None:
@@ -167,6 +179,7 @@ class LeaseKeeper:
             return
         self._renewed = self._clock()
         answers = zip(leases, channel.renew(leases, self._lease), strict=True)
+        self.answered = time.monotonic()
         news = [(lease, one) for lease, one in answers if one.answer != "kept"]
         self.drop(lease for lease, one in news if one.answer == "lost")
         if news:

@@ -25,6 +25,12 @@ READY: Final = "ready"
 FREED: Final = "freed"
 """To the supervisor, with a worker's id: its leases have ended."""
 
+RETIRING: Final = "retiring"
+"""To the supervisor: it claims nothing more and ends as soon as its tasks have, so another may begin."""
+
+ALIVE: Final = "alive"
+"""To the supervisor: 1 if the store answers, the seconds since the last claim or -1, 1 if it is stuck."""
+
 ENDED: Final = "ended"
 """To the supervisor: nothing runs here any more, and every lease is settled or handed back."""
 

@@ -17,10 +17,11 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn
 
-from sitq.exceptions import BackendError, ConfigurationError
+from sitq.exceptions import BackendError, ConfigurationError, LifespanError
 from sitq.worker import orders
 from sitq.worker.exits import Exit
 from sitq.worker.freeing import free_leases
+from sitq.worker.hearing import Hearing
 from sitq.worker.stopping import stop_signals
 from sitq.worker.worker import Worker
 
@@ -29,6 +30,9 @@ _LAST_MOMENT: Final = 1.0
 
 _PATIENCE: Final = 5.0
 """Seconds for which the leases of dead workers hold back the first claim."""
+
+_BETWEEN_REPORTS: Final = 1.0
+"""Seconds between two words to the supervisor on how the worker is."""
 
 _HURRY: Final = 3
 """From this signal on, nothing is handed back any more."""
@@ -40,7 +44,9 @@ class UnusableStoreError(Exception):
     """The worker's store cannot be opened; the cause says why."""
 
 
-def run_worker(worker: Worker, *, burst: bool = False, supervised: int | None = None) -> Exit:
+def run_worker(
+    worker: Worker, *, burst: bool = False, supervised: int | None = None, reports: bool = False
+) -> Exit:
     """Run a worker as this process's work, and return, or end the process, as soon as its tasks are settled.
 
     The first SIGINT or SIGTERM stops it gracefully, the second at once, the third without handing anything
@@ -50,17 +56,21 @@ def run_worker(worker: Worker, *, burst: bool = False, supervised: int | None = 
         worker: The worker.
         burst: End when nothing is left to do.
         supervised: The socket of a supervisor, whose orders count; signals only ask for a graceful stop.
+        reports: Whether the supervisor wants to know how it is.
 
     Raises:
         UnusableStoreError: Its store cannot be opened.
     """
-    _spare_the_collector()
+    spare_the_collector()
     runner = asyncio.Runner(loop_factory=_loop_factory())
     with contextlib.ExitStack() as stack:
         post = None if supervised is None else stack.enter_context(socket.socket(fileno=supervised))
-        duty = _Duty(worker, burst=burst, post=post)
+        duty = _Duty(worker, burst=burst, post=post, reports=reports)
         try:
             code = runner.run(duty.work())
+        except LifespanError as error:
+            logger.error("%s", error, exc_info=error.__cause__)  # noqa: TRY400 - where it was raised says nothing
+            code = Exit.LIFESPAN
         except UnusableStoreError:
             runner.close()  # nothing of a user's has run, so nothing can hold it up
             raise
@@ -70,7 +80,7 @@ def run_worker(worker: Worker, *, burst: bool = False, supervised: int | None = 
     return code
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Look for cycles less often, and not among what was imported and stays: a tenth of a worker's time."""
     gc.collect()
     gc.freeze()
@@ -80,11 +90,14 @@ def _spare_the_collector() -> None:
 class _Duty:
     """A worker at work, and who may stop it."""
 
-    def __init__(self, worker: Worker, *, burst: bool, post: socket.socket | None) -> None:
+    def __init__(self, worker: Worker, *, burst: bool, post: socket.socket | None, reports: bool) -> None:
         self._worker = worker
         self._burst = burst
         self._post = post
+        self._reports = reports
         self._exit = Exit.DONE
+        self._stopped = False
+        self._hearing = Hearing()
         self._go = asyncio.Event()
         self._freeing: list[asyncio.Task[None]] = []
         self._beside: set[asyncio.Task[Any]] = set()
@@ -96,46 +109,78 @@ class _Duty:
         loop.set_default_executor(threads)
 
         def hear(count: int) -> None:
-            if count >= _HURRY and self._post is None:
-                os._exit(Exit.AT_ONCE)
+            if self._post is None:
+                if count >= _HURRY:
+                    os._exit(Exit.AT_ONCE)
+                self._hearing.hear(count)
             loop.call_soon_threadsafe(self._signalled, count)
 
+        self._hearing.start()
         with stop_signals(hear):
             try:
                 await worker.backend.acquire()
             except (BackendError, ConfigurationError) as error:
                 raise UnusableStoreError from error
             try:
-                logger.info("working: %r", worker)
                 if self._post is not None:
                     self._post.setblocking(False)  # noqa: FBT003 - the socket module's own
                     self._do_beside(self._obey(self._post))
-                    await self._say(orders.READY, f"{worker.grace:g}")
-                    await self._told_to_go()
-                await worker.run(burst=self._burst)
+                await worker.run(burst=self._burst, ready=self._ready, retiring=self._retires)
+                if worker.retired and not self._stopped:
+                    self._exit = Exit.RETIRED
                 await self._say(orders.ENDED)
             finally:
                 await _end(self._beside)
                 await worker.backend.release()
                 await _end(asyncio.all_tasks() - {asyncio.current_task()})
                 threads.shutdown(wait=False, cancel_futures=True)
+                self._hearing.close()
             logger.info("stopped: %s", worker.id)
         return self._exit
+
+    async def _ready(self) -> None:
+        logger.info("working: %r", self._worker)
+        if self._post is not None:
+            await self._say(orders.READY, f"{self._worker.grace:g}")
+            await self._told_to_go()
+            if self._reports:
+                threading.Thread(
+                    target=self._report, args=(self._post,), name="sitq-vitals", daemon=True
+                ).start()
+
+    def _retires(self) -> None:
+        if not self._stopped:
+            self._do_beside(self._say(orders.RETIRING))
+
+    def _report(self, post: socket.socket) -> None:
+        """Tell the supervisor how it is, from a thread, as the event loop may be blocked."""
+        with contextlib.suppress(OSError):
+            while True:
+                vitals = self._worker.vitals()
+                claim = -1.0 if vitals.last_claim is None else vitals.last_claim
+                with contextlib.suppress(BlockingIOError):
+                    post.send(
+                        orders.line(orders.ALIVE, f"{int(vitals.connected)} {claim:.3f} {int(vitals.stuck)}")
+                    )
+                time.sleep(_BETWEEN_REPORTS)
 
     # -- stop ----------------------------------------------------------------------------------------------
 
     def _signalled(self, count: int) -> None:
+        self._hearing.notice(count)
         if count == 1 or self._post is not None:
             self._stop("a signal came")
         else:
             self._stop_now("a second signal came")
 
     def _stop(self, why: str) -> None:
+        self._stopped = True
         logger.info("stopping, as %s: running tasks have %g s to end", why, self._worker.grace)
         self._go.set()
         self._do_beside(self._worker.stop())
 
     def _stop_now(self, why: str) -> None:
+        self._stopped = True
         logger.warning("stopping at once, as %s: running tasks are handed back", why)
         self._exit = Exit.AT_ONCE
         self._go.set()

@@ -13,6 +13,7 @@ from sitq import validation
 from sitq.exceptions import ValidationError
 from sitq.ids import token
 from sitq.record import SECOND
+from sitq.worker.retirement import size
 
 LEASE: Final = 10.0
 """Seconds that a lease lasts by default."""
@@ -29,17 +30,23 @@ class Settings:
         worker: Its id: of its host, process and this very object, since hosts and process ids are used again.
         queues: The queues that it serves and their weights; all weights 0 is strict order.
         concurrency: How many tasks run at once.
+        processes: How many of them run in processes of their own.
         poll: Seconds after which an idle worker looks at the store though nothing hinted at news.
         lease: Microseconds of a lease.
         grace: Seconds that running tasks get to end after a stop was asked for.
+        tasks: It ends when it has claimed so many.
+        memory: It ends when its process occupies more bytes.
     """
 
     worker: str
     queues: dict[str, float]
     concurrency: int
+    processes: int
     poll: float
     lease: int
     grace: float
+    tasks: int | None = None
+    memory: int | None = None
 
     @property
     def renewal(self) -> float:
@@ -51,10 +58,13 @@ def make_settings(
     *,
     queues: Mapping[str, float] | Iterable[str] | None,
     max_concurrency: int,
+    process_concurrency: int | None,
     poll_interval: float | timedelta,
     lease: float | timedelta,
     grace: float | timedelta,
     worker_id: str | None,
+    max_tasks: int | None = None,
+    max_memory: int | str | None = None,
 ) -> Settings:
     """The settings, or a `ValidationError` that names the one at fault."""
     poll = validation.duration(poll_interval, "poll_interval") / SECOND
@@ -69,10 +79,20 @@ def make_settings(
         worker=_new_worker() if worker_id is None else validation.name(worker_id, "worker id"),
         queues=_weights(queues),
         concurrency=validation.positive_int(max_concurrency, "max_concurrency", 100_000),
+        processes=_processes(process_concurrency),
         poll=poll,
         lease=lease_length,
         grace=validation.duration(grace, "grace") / SECOND,
+        tasks=None if max_tasks is None else validation.positive_int(max_tasks, "max_tasks", 1 << 60),
+        memory=None if max_memory is None else size(max_memory, "max_memory"),
     )
+
+
+def _processes(given: int | None) -> int:
+    if given is not None:
+        return validation.positive_int(given, "process_concurrency", 1_000)
+    usable = getattr(os, "sched_getaffinity", None)  # what a container may use of the machine
+    return len(usable(0)) if usable is not None else os.cpu_count() or 1
 
 
 def _new_worker() -> str:

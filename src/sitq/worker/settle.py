@@ -11,7 +11,7 @@ from typing import Final
 
 from sitq import exceptions
 from sitq.backends.base import Backend
-from sitq.exceptions import ResourceExhaustionError, describe
+from sitq.exceptions import BackendError, ResourceExhaustionError, describe
 from sitq.move import Release, Retry, Settle
 from sitq.record import Failure, State
 from sitq.worker.failures import plain
@@ -26,6 +26,9 @@ _TRIES: Final = 5
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 
+_LAST_MOMENT: Final = 1.0
+"""Seconds that a call of the store gets to end that is cancelled."""
+
 logger = logging.getLogger("sitq.worker")
 
 
@@ -36,7 +39,9 @@ class Settler:
     whether they still count.
     """
 
-    def __init__(self, backend: Backend, settled: Callable[[Sequence[tuple[Run, bool]]], None]) -> None:
+    def __init__(
+        self, backend: Backend, settled: Callable[[Sequence[tuple[Run, Verdict]], Sequence[bool]], None]
+    ) -> None:
         self._backend = backend
         self._settled = settled
         self._waiting: deque[tuple[Run, Verdict]] = deque()
@@ -56,7 +61,10 @@ class Settler:
             done, _ = await asyncio.wait([self._flushing], timeout=patience)
             if not done:
                 self._flushing.cancel()
-                await asyncio.wait([self._flushing])
+                await asyncio.wait([self._flushing], timeout=_LAST_MOMENT)
+                return False
+            if self._flushing in done:  # cancelled before it had begun, so it could not say that it ended
+                self._flushing = None
                 return False
         return True
 
@@ -72,8 +80,7 @@ class Settler:
         pause, tries = _FIRST_PAUSE, 0
         while True:
             try:
-                kept = await self._backend.apply([verdict for _, verdict in batch])
-                answers = [(run, one) for (run, _), one in zip(batch, kept, strict=True)]
+                kept = _all(await self._backend.apply([verdict for _, verdict in batch]), len(batch))
             except Exception as error:
                 away = isinstance(error, exceptions.ConnectionError | ResourceExhaustionError)
                 tries += not away
@@ -87,18 +94,24 @@ class Settler:
                 elif tries == 2 * _TRIES:
                     ids = ", ".join(verdict.id for _, verdict in batch)
                     logger.exception("the store refuses any outcome of %s; its lease will run out", ids)
-                    self._answered([(run, False) for run, _ in batch])
+                    self._answered(batch, [False] * len(batch))
                     return
                 logger.warning("the store did not take %d outcomes, trying again: %s", len(batch), error)
                 await asyncio.sleep(pause * (0.5 + random.random()))
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self._answered(answers)
+                self._answered(batch, kept)
                 return
 
-    def _answered(self, answers: Sequence[tuple[Run, bool]]) -> None:
-        self.unsettled -= len(answers)
-        self._settled(answers)
+    def _answered(self, batch: Sequence[tuple[Run, Verdict]], kept: Sequence[bool]) -> None:
+        self.unsettled -= len(batch)
+        self._settled(batch, kept)
+
+
+def _all(answers: list[bool], moves: int) -> list[bool]:
+    if len(answers) == moves:
+        return answers
+    raise BackendError(f"the store gave {len(answers)} answers to {moves} moves", operation="apply")
 
 
 def _unstorable(verdict: Verdict, error: Exception) -> Verdict:

@@ -21,6 +21,7 @@ from sitq.worker import orders
 from sitq.worker.child import Child, cause
 from sitq.worker.exits import Exit
 from sitq.worker.stopping import stop_signals
+from sitq.worker.vitals import Health, report, together
 
 _PATIENCE: Final = 10.0
 """Seconds beyond its grace after which a process that does not stop is killed."""
@@ -52,6 +53,12 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._order = orders.STOP
         self._exit = Exit.DONE
+        self._group: asyncio.TaskGroup | None = None
+
+    def health(self) -> Health:
+        """How its processes are, for a health probe; from any thread."""
+        processes = sorted((child.vitals() for child in tuple(self._children)), key=lambda each: each.pid)
+        return report(together(processes), stopping=self._stopping.is_set(), processes=processes)
 
     async def run(self) -> Exit:
         """Supervise until all processes have ended; the exit code for it all."""
@@ -63,6 +70,7 @@ class Supervisor:
         logger.info("starting %d worker processes", self._processes)
         with stop_signals(hear):
             async with asyncio.TaskGroup() as group:
+                self._group = group
                 for place in range(self._processes):
                     group.create_task(self._keep(place))
         logger.info("all worker processes have ended")
@@ -82,8 +90,10 @@ class Supervisor:
                 logger.error("no worker process can be started: %s", error)  # noqa: TRY400 - the system's limits
                 deaths = deaths.after(0.0, ready=False)
             else:
-                code = await child.live(self._heard)
-                self._gone(child, code)
+                code = await self._life(child)
+                if code is None or (code == Exit.RETIRED and child.ready and not self._stopping.is_set()):
+                    deaths = Deaths()
+                    continue
                 if self._is_done(child, code):
                     return
                 deaths = deaths.after(child.age, ready=child.ready)
@@ -93,6 +103,24 @@ class Supervisor:
                 )
                 return
             await self._rest(deaths.pause)
+
+    async def _life(self, child: Child) -> int | None:
+        """Its exit code, or None as soon as it claims nothing more: then another may begin beside it."""
+        living = asyncio.create_task(child.live(self._heard))
+        retiring = asyncio.create_task(child.retiring.wait())
+        try:
+            await asyncio.wait([living, retiring], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            retiring.cancel()
+        if not living.done() and self._group is not None:
+            self._group.create_task(self._see_off(child, living))
+            return None
+        code = await living
+        self._gone(child, code)
+        return code
+
+    async def _see_off(self, child: Child, living: asyncio.Task[int]) -> None:
+        self._gone(child, await living)
 
     async def _start(self, place: int) -> Child:
         child = await Child.start(
