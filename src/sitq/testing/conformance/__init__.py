@@ -21,6 +21,6 @@ pytest.register_assert_rewrite("sitq.testing.conformance.promises", "sitq.testin
 
 from sitq.testing.conformance.harness import Harness, ManualClock  # noqa: E402 - after the line above
 from sitq.testing.conformance.store import Store, task  # noqa: E402
-from sitq.testing.conformance.suite import BackendConformance  # noqa: E402
+from sitq.testing.conformance.suite import BackendConformance, OpenStore  # noqa: E402
 
-__all__ = ["BackendConformance", "Harness", "ManualClock", "Store", "task"]
+__all__ = ["BackendConformance", "Harness", "ManualClock", "OpenStore", "Store", "task"]

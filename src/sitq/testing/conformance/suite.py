@@ -36,53 +36,17 @@ from sitq.testing.conformance.promises.operators import (
 from sitq.testing.conformance.promises.order import OrderPromises
 from sitq.testing.conformance.promises.pauses import PausePromises
 from sitq.testing.conformance.promises.placing import PutPromises
+from sitq.testing.conformance.promises.queue_limits import QueueLimitPromises
 from sitq.testing.conformance.promises.reading import ScanPromises, TallyPromises
+from sitq.testing.conformance.promises.restoring import RestorePromises, SendPromises
 from sitq.testing.conformance.promises.settling import NotePromises, RetryPromises, SettlePromises
 from sitq.testing.conformance.promises.taking import RepeatedClaimPromises, TakePromises
 from sitq.testing.conformance.promises.unique import UniquePromises
 from sitq.testing.conformance.store import Store
 
 
-class BackendConformance(
-    LifecyclePromises,
-    PutPromises,
-    GroupPromises,
-    UniquePromises,
-    ClashPromises,
-    OrderPromises,
-    TakePromises,
-    RepeatedClaimPromises,
-    FencePromises,
-    RenewalPromises,
-    ReclaimPromises,
-    SettlePromises,
-    RetryPromises,
-    NotePromises,
-    CancelPromises,
-    ChangePromises,
-    OperatorSettlePromises,
-    DeletePromises,
-    EdgePromises,
-    PausePromises,
-    SlotPromises,
-    RatePromises,
-    FreezePromises,
-    FairPromises,
-    ExpiryPromises,
-    RetentionPromises,
-    ScanPromises,
-    TallyPromises,
-    CellPromises,
-    LogPromises,
-    ListenerPromises,
-    HygienePromises,
-    LoopPromises,
-    RacePromises,
-    NamespacePromises,
-    HostilePromises,
-    DamagePromises,
-):
-    """Everything that a backend promises. Derive a test class from it that says how its store is opened.
+class OpenStore:
+    """Gives each test a store, as all parts of the suite need it.
 
     Attributes:
         harness: Makes the harness of a test from an empty folder: a `Harness` class, or a function.
@@ -102,3 +66,49 @@ class BackendConformance(
             yield store
         finally:
             await store.discard()
+
+
+class BackendConformance(
+    OpenStore,
+    LifecyclePromises,
+    PutPromises,
+    GroupPromises,
+    UniquePromises,
+    ClashPromises,
+    OrderPromises,
+    TakePromises,
+    RepeatedClaimPromises,
+    FencePromises,
+    RenewalPromises,
+    ReclaimPromises,
+    SettlePromises,
+    RetryPromises,
+    NotePromises,
+    CancelPromises,
+    ChangePromises,
+    OperatorSettlePromises,
+    DeletePromises,
+    RestorePromises,
+    SendPromises,
+    EdgePromises,
+    PausePromises,
+    SlotPromises,
+    RatePromises,
+    FreezePromises,
+    QueueLimitPromises,
+    FairPromises,
+    ExpiryPromises,
+    RetentionPromises,
+    ScanPromises,
+    TallyPromises,
+    CellPromises,
+    LogPromises,
+    ListenerPromises,
+    HygienePromises,
+    LoopPromises,
+    RacePromises,
+    NamespacePromises,
+    HostilePromises,
+    DamagePromises,
+):
+    """Everything that a backend promises. Derive a test class from it that says how its store is opened."""

@@ -79,6 +79,8 @@ _themes: list[dict[str, st.SearchStrategy[Any]]] = [
     {"limits": limits, "delay": spans},
     {"unique": uniques},
     {"room": st.integers(0, 4)},
+    {"milestone": st.just(value=True), "delay": spans},
+    {"milestone": st.just(value=True), "unique": uniques},
     {"python": st.sampled_from(("3.11", "3.12"))},
 ]
 
@@ -113,14 +115,23 @@ words: st.SearchStrategy[Move] = st.one_of(
         failure=failures,
     ),
     st.builds(Retry, id=st.just(""), token=st.just(""), delay=spans, failure=failures, freeze=freezes),
-    st.builds(Release, id=st.just(""), token=st.just(""), delay=spans, freeze=freezes),
+    st.builds(
+        Release,
+        id=st.just(""),
+        token=st.just(""),
+        delay=spans,
+        freeze=freezes,
+        failure=failures,
+        crashes=st.none() | st.integers(0, 3),
+        alone=st.integers(0, 2),
+    ),
     st.builds(
         Note,
         id=st.just(""),
         token=st.just(""),
         progress=st.none() | st.builds(Progress, fraction=st.sampled_from((None, 0.5))),
         step=st.sampled_from((None, ("s", b"1"), ("s", b"2"))),
-        alone=st.booleans(),
+        alone=st.none() | st.integers(0, 2),
     ),
     st.builds(Lapse, id=st.just(""), token=st.just("")),
 )
@@ -128,7 +139,14 @@ words: st.SearchStrategy[Move] = st.one_of(
 
 orders: st.SearchStrategy[Move] = st.one_of(
     st.builds(Cancel, id=st.just(""), reason=st.sampled_from(("", "why")), running=st.booleans()),
-    st.builds(Change, id=st.just(""), due=optional_spans, priority=st.none() | st.integers(-1, 1)),
+    st.builds(
+        Change,
+        id=st.just(""),
+        due=optional_spans,
+        delay=optional_spans,
+        priority=st.none() | st.integers(-1, 1),
+        queue=st.sampled_from((None, None, *QUEUES)),
+    ),
     st.builds(
         Delete,
         id=st.just(""),
@@ -156,4 +174,5 @@ filters = st.builds(
     owner=st.sampled_from((None, None, "w1")),
     batch=st.sampled_from((None, None, "batch")),
     text=st.sampled_from((None, None, "T1", "f", "%")),
+    newest_first=st.booleans(),
 )

@@ -82,13 +82,55 @@ class ClashPromises:
         assert answer == [Refused("b", "unique", "a")]
         assert (await store.get("a")).payload == b"old"
 
-    async def test_replace_writes_into_a_blocked_holder(self, store: Store) -> None:
+    async def test_replace_refuses_to_write_into_another_queue(self, store: Store) -> None:
+        await store.place(task("a", payload=b"old", unique=Unique("key")))
+        answer = await store.put(task("b", queue="other", payload=b"new", unique=REPLACE))
+        assert answer == [Refused("b", "unique", "a")]
+        assert await store.put(task("c", python="3.99", unique=REPLACE)) == [Refused("c", "unique", "a")]
+
+    async def test_a_payload_that_was_brought_names_whose_it_was(self, store: Store) -> None:
+        await store.place(task("a", payload=b"old", preview="old", unique=Unique("key")))
+        assert (await store.get("a")).payload_of is None
+        await store.put(task("b", payload=b"new", preview="new", unique=REPLACE))
+        held = await store.get("a")
+        assert (held.payload_of, held.preview) == ("b", "new")
+        due = Unique("key", clash="replace", fields=("due",))
+        await store.put(task("c", payload=b"newer", preview="newer", unique=due))
+        held = await store.get("a")
+        assert (held.payload, held.payload_of, held.preview) == (b"new", "b", "new")
+
+    async def test_replace_refuses_to_write_arguments_into_a_blocked_holder(self, store: Store) -> None:
+        waiting = task("a", payload=b"old", edges=(Edge("parent"),), unique=Unique("key"))
+        await store.place(task("parent"), waiting)
+        assert await store.put(task("b", payload=b"new", unique=REPLACE)) == [Refused("b", "unique", "a")]
+        held = await store.get("a")
+        assert (held.state, held.payload) == (State.BLOCKED, b"old")
+
+    async def test_replace_refuses_to_write_arguments_into_a_holder_of_its_group_that_waits(
+        self, store: Store
+    ) -> None:
+        holder = task("a", edges=(Edge("parent"),), unique=Unique("key"))
+        answers = await store.put_group(task("parent"), holder, task("b", payload=b"new", unique=REPLACE))
+        assert answers[-1] == Refused("b", "unique", "a")
+        assert await store.find("a") is None
+
+    async def test_replace_writes_arguments_into_a_holder_whose_parents_have_ended(
+        self, store: Store
+    ) -> None:
         await store.place(task("parent"), task("a", edges=(Edge("parent"),), unique=Unique("key")))
-        assert await store.put(task("b", payload=b"new", unique=REPLACE)) == [Replaced("a")]
-        assert (await store.get("a")).state is State.BLOCKED
         await store.settle(await store.start())
+        assert await store.put(task("b", payload=b"new", unique=REPLACE)) == [Replaced("a")]
         (taken,) = await store.take(5)
         assert (taken.id, taken.payload) == ("a", b"new")
+
+    async def test_replace_writes_the_due_time_into_a_blocked_holder(self, store: Store) -> None:
+        await store.place(task("parent"), task("a", edges=(Edge("parent"),), unique=Unique("key")))
+        due = Unique("key", clash="replace", fields=("due",))
+        assert await store.put(task("b", delay=store.span(10), unique=due)) == [Replaced("a")]
+        await store.settle(await store.start())
+        assert await store.take_ids() == []
+        await store.advance(11)
+        assert await store.take_ids() == ["a"]
 
     async def test_replace_writes_into_a_retry_that_waits(self, store: Store) -> None:
         running = await store.start(task("a", payload=b"old", unique=Unique("key")))

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from sitq.backends.base import Placed
-from sitq.move import Cancel, Retry, Settle
+from sitq.move import Cancel, Delete, Retry, Settle
 from sitq.record import AFTER_ANY_END, AFTER_SUCCESS, TERMINAL, Edge, State
 from sitq.testing.conformance.store import Store, task, tasks
 
@@ -177,6 +177,27 @@ class EdgePromises:
         )
         assert await store.states("b", "c", "d") == [State.CANCELLED, State.CANCELLED, State.QUEUED]
 
+    async def test_an_end_at_put_counts_once_for_those_that_wait_for_others_too(self, store: Store) -> None:
+        await store.settle(await store.start(task("ended")), State.FAILED)
+        await store.place(task("open"))
+        ends_with_it = task("middle", edges=(Edge("ended"),))
+        waits = task("last", edges=(Edge("middle", AFTER_ANY_END), Edge("open", AFTER_ANY_END)))
+        await store.put_group(ends_with_it, waits)
+        assert (await store.state("middle"), await store.state("last")) == (State.CANCELLED, State.BLOCKED)
+        await store.settle(await store.start())
+        assert await store.take_ids() == ["last"]
+
+    async def test_a_parent_that_had_ended_counts_once_though_it_is_deleted_as_an_end(
+        self, store: Store
+    ) -> None:
+        await store.place(task("first"), task("second"))
+        await store.place(task("child", edges=(Edge("first"), Edge("second"))))
+        await store.settle(await store.start())
+        assert await store.apply(Delete(id="first", end=State.COMPLETED))
+        assert await store.state("child") is State.BLOCKED
+        await store.settle(await store.start())
+        assert await store.take_ids() == ["child"]
+
     async def test_the_delay_of_a_blocked_task_counts_from_its_parents_end(self, store: Store) -> None:
         await store.place(task("parent"), task("child", delay=store.span(6), edges=(Edge("parent"),)))
         await store.advance(7)
@@ -221,6 +242,92 @@ class EdgePromises:
         await store.tend()
         assert await store.tally() == {"default": {State.QUEUED: 10_000}, "q": {State.COMPLETED: 1}}
         assert await store.take_ids(3) == ["t00000", "t00001", "t00002"]
+
+    @pytest.mark.parametrize("effects", ["gcccc", "ggggg", "gaaaa", "cgggg"])
+    @pytest.mark.parametrize("state", TERMINAL)
+    async def test_a_milestone_completes_where_another_task_would_queue(
+        self, store: Store, state: State, effects: str
+    ) -> None:
+        await store.place(task("parent"), task("usual", edges=(Edge("parent", effects),)))
+        await store.place(task("milestone", milestone=True, edges=(Edge("parent", effects),)))
+        await store.settle(await store.start(), state)
+        usual = await store.get("usual")
+        milestone = await store.get("milestone")
+        assert milestone.state is (State.COMPLETED if usual.state is State.QUEUED else usual.state)
+        assert milestone.attempt == 0
+        assert milestone.result is None
+        assert milestone.finished is not None
+        assert milestone.keep_until == milestone.finished + milestone.keep
+
+    async def test_a_milestones_end_lets_its_children_go_in_the_same_step(self, store: Store) -> None:
+        await store.place(*tasks(3, "p"))
+        await store.put_group(
+            task("last", edges=(Edge("middle"),)),
+            task(
+                "middle",
+                milestone=True,
+                delay=store.span(50),
+                edges=tuple(Edge(f"p{n:05}") for n in range(3)),
+            ),
+        )
+        for _ in range(3):
+            assert await store.states("middle", "last") == [State.BLOCKED, State.BLOCKED]
+            await store.settle(await store.start())
+        assert await store.states("middle", "last") == [State.COMPLETED, State.QUEUED]
+        assert await store.take_ids() == ["last"]
+        assert await store.tally() == {"default": {State.COMPLETED: 4, State.RUNNING: 1}}
+
+    async def test_a_milestone_without_parents_completes_when_it_is_put(self, store: Store) -> None:
+        await store.put_group(
+            task("child", edges=(Edge("now"),)),
+            task("now", milestone=True, due=await store.now() + store.span(50)),
+        )
+        await store.place(task("later", edges=(Edge("now"),)))
+        assert await store.states("now", "child", "later") == [State.COMPLETED, State.QUEUED, State.QUEUED]
+        assert await store.tally() == {"default": {State.COMPLETED: 1, State.QUEUED: 2}}
+        assert await store.take_ids(5) == ["child", "later"]
+
+    async def test_a_milestone_behind_parents_that_had_ended_completes_at_once(self, store: Store) -> None:
+        await store.settle(await store.start(task("ended")))
+        await store.place(task("milestone", milestone=True, edges=(Edge("ended"),)))
+        assert await store.state("milestone") is State.COMPLETED
+
+    async def test_a_milestone_cannot_be_cancelled_and_goes_on_counting(self, store: Store) -> None:
+        edges = (Edge("a", AFTER_ANY_END), Edge("b", AFTER_ANY_END))
+        await store.place(task("a"), task("b"), task("milestone", milestone=True, edges=edges))
+        assert not await store.apply(Cancel(id="milestone"))
+        assert await store.apply(Cancel(id="a"))
+        assert await store.state("milestone") is State.BLOCKED
+        await store.settle(await store.start())
+        assert await store.state("milestone") is State.COMPLETED
+        assert (await store.get("milestone")).ends == (1, 0, 1, 0, 0)
+        assert not await store.apply(Cancel(id="milestone"))
+
+    async def test_a_child_counts_how_its_parents_ended(self, store: Store) -> None:
+        await store.settle(await store.start(task("before")), State.DEAD)
+        await store.place(*tasks(4, "p"))
+        edges = tuple(Edge(f"p{n:05}", AFTER_ANY_END) for n in range(4))
+        await store.place(task("child", edges=(Edge("before", AFTER_ANY_END), *edges, *edges)))
+        assert (await store.get("child")).ends == (0, 0, 0, 0, 1)
+        for state in (State.COMPLETED, State.FAILED, State.COMPLETED):
+            await store.settle(await store.start(), state)
+        assert (await store.get("child")).ends == (2, 1, 0, 0, 1)
+        await store.settle(await store.start(), State.EXPIRED)
+        child = await store.start()
+        assert child.ends == (2, 1, 0, 1, 1)
+        await store.settle(child)
+        assert (await store.get("child")).ends == (2, 1, 0, 1, 1)
+
+    async def test_what_ended_a_child_is_counted_and_nothing_after_it(self, store: Store) -> None:
+        await store.place(*tasks(2, "p"), task("child", edges=(Edge("p00000"), Edge("p00001"))))
+        assert (await store.get("child")).ends == ()
+        await store.settle(await store.start(), State.FAILED)
+        await store.settle(await store.start())
+        assert (await store.get("child")).ends == (0, 1, 0, 0, 0)
+
+    async def test_what_a_producer_says_of_ends_does_not_count(self, store: Store) -> None:
+        await store.place(task("a"), task("b", ends=(9, 9, 9, 9, 9), edges=(Edge("a"),)))
+        assert (await store.get("b")).ends == ()
 
     async def test_a_diamond_of_a_hundred_by_a_hundred_runs_to_its_end(self, store: Store) -> None:
         upper = tasks(100, "u", edges=(Edge("top"),))

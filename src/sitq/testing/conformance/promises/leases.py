@@ -263,6 +263,13 @@ class ReclaimPromises:
                 break
         assert len(again) == 3000
 
+    async def test_the_end_of_one_lease_leaves_those_of_the_same_claim_alone(self, store: Store) -> None:
+        await store.place(task("a"), task("b"))
+        first, _ = await store.take(2)
+        assert await store.apply(Lapse(id="a", token=first.token or ""))
+        assert await store.take_ids(5, worker="w2") == ["a"]
+        assert (await store.get("b")).crashes == 0
+
     async def test_a_holder_known_to_be_dead_is_replaced_at_once(self, store: Store) -> None:
         running = await store.start(task("a"))
         assert await store.apply(Lapse(id="a", token=running.token or ""))

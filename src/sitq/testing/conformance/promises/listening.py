@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from sitq.backends.base import DONE_TOPIC, PAUSE_QUEUE, Listener, queue_topic, worker_topic
-from sitq.move import Cancel, Change, Lapse, Release, Retry, Settle
-from sitq.record import Edge, Limit, State
+from sitq.backends.base import (
+    DONE_TOPIC,
+    PAUSE_QUEUE,
+    Listener,
+    log_topic,
+    queue_topic,
+    task_topic,
+    worker_topic,
+)
+from sitq.move import Cancel, Change, Lapse, Note, Release, Retry, Settle
+from sitq.record import Edge, Limit, Progress, State
 from sitq.testing.conformance.store import Store, task
 
 SOON = 5.0
@@ -18,9 +28,38 @@ SOON = 5.0
 
 async def drained(listener: Listener) -> Listener:
     """A listener that has no hint left from what was done before."""
-    while await listener.wait(0.02):
+    while await listener.wait(0.1):
         pass
     return listener
+
+
+class Heard:
+    """The ids that an observer was told, from whatever thread."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def told(self, ids: object) -> None:
+        assert isinstance(ids, list)
+        self.ids += ids
+
+    async def all_of(self, *ids: str) -> None:
+        """Wait until these and no others have been told, each once."""
+        deadline = time.monotonic() + SOON
+        while sorted(self.ids) != sorted(ids):
+            assert time.monotonic() < deadline, self.ids
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def observed(store: Store) -> AsyncGenerator[Heard]:
+    """An observer while the block lasts."""
+    heard = Heard()
+    end = store.backend.observe(heard.told)
+    try:
+        yield heard
+    finally:
+        end()
 
 
 class ListenerPromises:
@@ -112,6 +151,13 @@ class ListenerPromises:
         assert await listener.wait(SOON)
         listener.close()
 
+    async def test_a_note_on_progress_wakes_who_follows_the_task(self, store: Store) -> None:
+        running = await store.start(task("a"))
+        listener = await drained(store.backend.listen([task_topic("a")]))
+        await store.apply(Note(id="a", token=running.token or "", progress=Progress(0.5)))
+        assert await listener.wait(SOON)
+        listener.close()
+
     async def test_a_task_that_was_brought_forward_wakes_its_queue(self, store: Store) -> None:
         await store.place(task("a", delay=store.span(500)))
         listener = await drained(store.backend.listen([queue_topic("default")]))
@@ -197,3 +243,64 @@ class ListenerPromises:
         await store.place(task("a"))
         assert await listener.wait(SOON)
         listener.close()
+
+    async def test_an_addition_to_a_log_wakes_who_listens_to_it(self, store: Store) -> None:
+        listener = await drained(store.backend.listen([log_topic("log")]))
+        await store.backend.append("log", [b"one"])
+        assert await listener.wait(SOON)
+        listener.close()
+
+    async def test_an_observer_is_told_what_was_not_started_in_time(self, store: Store) -> None:
+        late = store.span(2)
+        await store.place(task("a", ttl=late), task("b"), task("c", ttl=late, queue="other"))
+        await store.advance(3)
+        async with observed(store) as heard:
+            assert await store.take_ids() == ["b"]
+            await heard.all_of("a")
+            await store.tend()
+            await heard.all_of("a", "c")
+
+    async def test_an_observer_is_told_what_ended_with_its_parent(self, store: Store) -> None:
+        await store.place(task("a"), task("b", edges=(Edge("a"),)), task("c", edges=(Edge("b"),)))
+        record = await store.start()
+        async with observed(store) as heard:
+            await store.settle(record, State.FAILED)
+            await heard.all_of("b", "c")
+
+    async def test_an_observer_is_told_of_a_stopped_task_that_came_back(self, store: Store) -> None:
+        a, b = await store.start(task("a")), await store.start(task("b"))
+        await store.backend.apply([Cancel(id="a"), Cancel(id="b")])
+        async with observed(store) as heard:
+            assert await store.apply(Release(id="a", token=a.token or ""))
+            await heard.all_of("a")
+            assert await store.apply(Lapse(id="b", token=b.token or ""))
+            await store.reclaim()
+            await heard.all_of("a", "b")
+
+    async def test_an_observer_is_not_told_what_was_said_to_the_store(self, store: Store) -> None:
+        record = await store.start(task("a"))
+        await store.place(task("b"), task("c", ttl=store.span(2)))
+        async with observed(store) as heard:
+            await store.settle(record, State.FAILED)
+            assert await store.apply(Cancel(id="b"))
+            await store.advance(3)
+            await store.tend()
+            await heard.all_of("c")
+
+    async def test_one_observer_is_told_and_none_after_its_end(self, store: Store) -> None:
+        await store.place(task("a", ttl=store.span(2)))
+        await store.advance(3)
+        heard = Heard()
+        ends = [store.backend.observe(lambda ids: heard.told(ids)) for _ in range(2)]  # noqa: PLW0108 - two
+        await store.tend()
+        await heard.all_of("a")
+        for end in (*ends, *ends):
+            end()
+        await store.place(task("b", ttl=store.span(2)), task("c", ttl=store.span(10)))
+        await store.advance(3)
+        await store.tend()
+        async with observed(store) as again:
+            await store.advance(10)
+            await store.tend()
+            await again.all_of("c")
+        assert heard.ids == ["a"]

@@ -132,6 +132,17 @@ class ChangePromises:
         assert (await store.get("a")).due >= before
         assert await store.take_ids() == ["a"]
 
+    async def test_a_task_can_be_put_off_from_the_now_of_the_store(self, store: Store) -> None:
+        await store.place(task("a"), task("b"))
+        before, length = await store.now(), store.span(40)
+        assert await store.apply(Change(id="a", delay=length))
+        assert before + length <= (await store.get("a")).due <= await store.now() + length
+        assert await store.apply(Change(id="b", due=before + length, delay=length))
+        assert (await store.get("b")).due == before + 2 * length
+        assert await store.take_ids(5) == []
+        assert await store.apply(Change(id="a", delay=0))
+        assert await store.take_ids(5) == ["a"]
+
     async def test_a_task_that_was_put_off_has_its_whole_ttl_then(self, store: Store) -> None:
         await store.place(task("a", ttl=store.span(5)))
         await store.apply(Change(id="a", due=await store.now() + store.span(20)))

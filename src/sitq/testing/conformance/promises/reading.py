@@ -24,6 +24,23 @@ class ScanPromises:
         await store.place(task("c"), task("a", priority=9), task("b", queue="other"))
         assert await found(store) == ["c", "a", "b"]
 
+    @pytest.mark.parametrize("n", [1, 7, 1000])
+    async def test_a_scan_can_go_from_the_newest_task_down(self, store: Store, n: int) -> None:
+        await store.place(*tasks(25))
+        found = await store.scan_all(Filter(newest_first=True), n)
+        assert [one.id for one in found] == [f"t{k:05}" for k in reversed(range(25))]
+
+    async def test_a_selective_scan_down_finds_its_tasks(self, store: Store) -> None:
+        await store.start(task("running"))
+        await store.settle(await store.start(task("done")))
+        await store.backend.put([[*tasks(3000), task("needle", batch="b")]])
+        assert await found(store, batch="b", newest_first=True) == ["needle"]
+        assert await found(store, states=(State.RUNNING,), newest_first=True) == ["running"]
+        assert await found(store, states=(State.COMPLETED, State.RUNNING), newest_first=True) == [
+            "done",
+            "running",
+        ]
+
     async def test_a_scan_of_an_empty_store_ends(self, store: Store) -> None:
         assert await found(store) == []
 
@@ -56,6 +73,55 @@ class ScanPromises:
     async def test_a_batch_is_selected(self, store: Store) -> None:
         await store.place(task("a", batch="1"), task("b", batch="2"), task("c"))
         assert await found(store, batch="2") == ["b"]
+
+    async def test_children_are_selected_by_their_parent_also_after_their_end(self, store: Store) -> None:
+        await store.place(task("a"), task("b", edges=(Edge("a"), Edge("a", "ggggg"))), task("c"))
+        await store.place(task("d", edges=(Edge("b"), Edge("a"))), task("e", edges=(Edge("c"), Edge("a"))))
+        assert await found(store, parent="a") == ["b", "d", "e"]
+        assert await found(store, parent="a", newest_first=True) == ["e", "d", "b"]
+        assert await found(store, parent="a", states=(State.QUEUED,)) == []
+        await store.settle(await store.start())
+        assert await found(store, parent="a") == ["b", "d", "e"]
+        await store.apply(Cancel(id="b"))
+        assert await found(store, parent="a", states=(State.CANCELLED,)) == ["b", "d"]
+        assert await found(store, parent="b") == ["d"]
+        assert await found(store, parent="e") == await found(store, parent="nobody") == []
+
+    @pytest.mark.parametrize("n", [1, 7, 1000])
+    async def test_pages_of_children_fit_together(self, store: Store, n: int) -> None:
+        await store.place(task("a"), task("b"))
+        await store.put_group(
+            *[
+                each
+                for pair in zip(
+                    tasks(25, "x", edges=(Edge("a"),)), tasks(25, "y", edges=(Edge("b"),)), strict=True
+                )
+                for each in pair
+            ]
+        )
+        children = [one.id for one in await store.scan_all(Filter(parent="b"), n=n)]
+        assert children == [f"y{k:05}" for k in range(25)]
+
+    async def test_children_that_were_removed_are_not_found(self, store: Store) -> None:
+        await store.place(task("a"), task("b", edges=(Edge("a"),)), task("c", edges=(Edge("a"),)))
+        await store.apply(Delete(id="b"))
+        assert await found(store, parent="a") == ["c"]
+        await store.apply(Delete(id="a", end=State.COMPLETED))
+        assert await found(store, parent="a") == []
+        await store.place(task("a"))
+        assert await found(store, parent="a") == []
+
+    async def test_a_parent_whose_children_have_ended_is_purged_before_them(self, store: Store) -> None:
+        await store.place(task("a", keep=1), task("b", keep=store.span(1000), edges=(Edge("a"),)))
+        await store.settle(await store.start())
+        await store.advance(1)
+        await store.tend()
+        assert await store.find("a") is not None
+        await store.settle(await store.start())
+        await store.advance(1)
+        await store.tend()
+        assert [one is None for one in await store.backend.get(["a", "b"])] == [True, False]
+        assert await found(store, parent="a") == []
 
     async def test_an_owner_is_selected(self, store: Store) -> None:
         await store.start(task("a"), worker="w1")

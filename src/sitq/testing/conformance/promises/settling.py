@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from sitq.move import Cancel, Note, Release, Retry, Settle
-from sitq.record import DAY, ERRORS_KEPT, PROGRESS_KEPT, TERMINAL, Edge, Failure, Progress, State
+from sitq.record import (
+    DAY,
+    ERRORS_KEPT,
+    PROGRESS_KEPT,
+    TERMINAL,
+    Edge,
+    Failure,
+    Fair,
+    Limit,
+    Progress,
+    State,
+)
 from sitq.testing.conformance.store import Store, task
 
 
@@ -23,6 +34,14 @@ class SettlePromises:
         result = bytes(range(256)) * 4 + b"\0"
         await store.settle(await store.start(task("a")), result=result)
         assert (await store.get("a")).result == result
+
+    async def test_a_tenants_task_keeps_its_result_as_any_other(self, store: Store) -> None:
+        tied = task("a", fair=Fair("tenant", 2.0))
+        limited = task("b", limits=(Limit("key", slots=1),), fair=Fair("tenant"))
+        for one in (tied, limited):
+            assert await store.settle(await store.start(one), result=b"r")
+            stored = await store.get(one.id)
+            assert (stored.state, stored.result) == (State.COMPLETED, b"r")
 
     async def test_an_empty_result_is_told_from_none(self, store: Store) -> None:
         await store.settle(await store.start(task("a")), result=b"")
@@ -159,10 +178,17 @@ class RetryPromises:
         await store.start(task("a"), lease=1)
         await store.advance(2)
         (again,) = await store.take(worker="w2")
-        await store.apply(Note(id="a", token=again.token or "", alone=True))
+        await store.apply(Note(id="a", token=again.token or "", alone=1))
         await store.apply(Retry(id="a", token=again.token or ""))
         stored = await store.get("a")
         assert (stored.crashes, stored.alone, stored.failures) == (0, 0, 1)
+
+    async def test_a_note_of_a_run_alone_that_is_said_twice_counts_once(self, store: Store) -> None:
+        running = await store.start(task("a"))
+        note = Note(id="a", token=running.token or "", alone=running.alone + 1)
+        assert await store.apply(note)
+        assert await store.apply(note)
+        assert (await store.get("a")).alone == 1
 
     async def test_the_newest_failures_are_kept(self, store: Store) -> None:
         await store.place(task("a"))
@@ -204,10 +230,31 @@ class RetryPromises:
         await store.start(task("a"), lease=1)
         await store.advance(2)
         (again,) = await store.take(worker="w2")
-        await store.apply(Note(id="a", token=again.token or "", alone=True))
+        await store.apply(Note(id="a", token=again.token or "", alone=1))
         await store.apply(Release(id="a", token=again.token or ""))
         stored = await store.get("a")
         assert (stored.crashes, stored.alone) == (1, 0)
+
+    async def test_a_release_may_tell_of_a_crash_and_does_so_once(self, store: Store) -> None:
+        running = await store.start(task("a"))
+        failure = Failure("crashed", message="its process was killed", attempt=1)
+        said = Release(id="a", token=running.token or "", failure=failure, crashes=3, alone=2)
+        assert await store.apply(said)
+        assert await store.apply(said)
+        stored = await store.get("a")
+        assert (stored.state, stored.failures, stored.errors) == (State.QUEUED, 0, (failure,))
+        assert (stored.crashes, stored.alone) == (3, 2)
+        again = await store.start()
+        assert (again.crashes, again.alone, again.errors) == (3, 2, (failure,))
+
+    async def test_a_crash_that_the_store_saw_is_not_the_word_of_its_attempt(self, store: Store) -> None:
+        running = await store.start(task("a"), lease=1)
+        await store.advance(2)
+        await store.reclaim()
+        failure = Failure("crashed", message="its process was killed", attempt=1)
+        said = Release(id="a", token=running.token or "", failure=failure, crashes=1, alone=1)
+        assert not await store.apply(said)
+        assert (await store.get("a")).alone == 0
 
     async def test_a_task_that_queues_again_keeps_its_notes_and_steps(self, store: Store) -> None:
         running = await store.start(task("a"))
@@ -256,7 +303,7 @@ class NotePromises:
         await store.place(task("a"))
         for alone in (1, 2):
             (running,) = await store.take(lease=1)
-            await store.apply(Note(id="a", token=running.token or "", alone=True))
+            await store.apply(Note(id="a", token=running.token or "", alone=alone))
             assert (await store.get("a")).alone == alone
             await store.advance(2)
 
