@@ -1,6 +1,7 @@
 """What tests of several folders share."""
 
 import asyncio
+import contextlib
 import importlib
 import os
 import subprocess
@@ -13,9 +14,37 @@ from typing import Any
 
 import pytest
 
-from sitq import TaskQueue
+from sitq import TaskQueue, Worker
 
-pytest_plugins = ["sitq.testing.conformance.skips"]  # what the suite left out, told under xdist too
+BUDGET = {
+    "unit": 180,
+    "integration": 420,
+    "conformance": 270,
+    "storm": 600,
+    "cli": 180,
+    "faults": 300,
+    "simulation": 120,
+    "crash": 90,
+    "validation": 120,
+    "model": 90,
+    "regress": 240,
+    "sabotage": 60,
+}
+"""Seconds of tests that each layer may take on two cores, of which `make test` runs three at a time.
+
+Told, and no failure: what else the machine does, and which layers happen to run beside one another, makes
+threefold differences in these.
+"""
+
+LIMIT = 15 * 60
+"""Seconds by the clock that all of them may take; told like the others, as machines differ by more."""
+
+BEGUN = time.monotonic()
+
+pytest_plugins = [
+    "sitq.testing.conformance.skips",  # what the suite left out, told under xdist too
+    "sitq.testing.servers.plugin",  # real servers, and a line for each that cannot be had
+]
 
 APP = '''
 """The application of a test: a queue in a SQLite file, and functions that leave traces in files."""
@@ -33,6 +62,7 @@ queue = TaskQueue(backend)
 emails = TaskQueue(backend, queue="emails")
 worker = Worker(backend, max_concurrency=3, queues=["default"], grace=7)
 number = 42
+heap = []
 
 
 def make_queue():
@@ -79,6 +109,12 @@ async def block(path, seconds):
     """Keep the event loop from running."""
     trace(path)
     time.sleep(seconds)
+
+
+async def grow(size):
+    """Keep memory for good."""
+    heap.append(bytearray(b"1") * size)
+    return os.getpid()
 
 
 def die(path):
@@ -185,3 +221,80 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     await here.queue.close()
     await here.app.emails.close()
     sys.modules.pop(here.name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what each layer took, next to its budget."""
+    took: dict[str, float] = {}
+    tests: dict[str, set[str]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                layer = report.nodeid.removeprefix("tests/").partition("/")[0]
+                took[layer] = took.get(layer, 0.0) + report.duration
+                tests.setdefault(layer, set()).add(report.nodeid)
+    if not took:
+        return
+    terminalreporter.section("seconds of tests per layer")
+    for layer, seconds in sorted(took.items(), key=lambda entry: -entry[1]):
+        budget = BUDGET.get(layer)
+        over = "  OVER" if budget is not None and seconds > budget else ""
+        of = "" if budget is None else f" of {budget:4d} s"
+        terminalreporter.write_line(f"{layer:12} {seconds:7.1f} s{of}  {len(tests[layer]):5,} tests{over}")
+    terminalreporter.write_line(f"{'together':12} {sum(took.values()):7.1f} s of {sum(BUDGET.values()):4d} s")
+    lasted = time.monotonic() - BEGUN
+    over = "  OVER" if lasted > LIMIT else ""
+    terminalreporter.write_line(f"{'by the clock':12} {lasted:7.1f} s of {LIMIT:4d} s{over}")
+
+
+@pytest.fixture
+def older_producer(monkeypatch):
+    """Producers whose functions had other parameters: whether a call fits is found out by the worker."""
+    monkeypatch.setattr("sitq.codec.check_call", lambda *_: None)
+
+
+@pytest.fixture
+async def queue(backend):
+    async with TaskQueue(backend) as queue:
+        yield queue
+
+
+@pytest.fixture
+def working(backend):
+    """Workers that work while a block lasts: `async with working(max_concurrency=2) as worker`."""
+
+    @contextlib.asynccontextmanager
+    async def work(store=None, **settings):
+        worker = Worker(store or backend, **({"grace": 1.0} | settings))
+        async with worker:
+            yield worker
+
+    return work
+
+
+@pytest.fixture
+def stored(backend):
+    """A task's record, now."""
+
+    async def get(task_id):
+        (record,) = await backend.get([task_id])
+        return record
+
+    return get
+
+
+@pytest.fixture
+def eventually():
+    """Wait, with a deadline, until a condition holds; answers with what it came to."""
+
+    async def wait(condition, seconds=10.0):
+        deadline = time.monotonic() + seconds
+        while True:
+            found = condition()
+            found = await found if asyncio.iscoroutine(found) else found
+            if found:
+                return found
+            assert time.monotonic() < deadline, "it never came to be"
+            await asyncio.sleep(0.005)
+
+    return wait

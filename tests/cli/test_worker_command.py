@@ -39,12 +39,17 @@ class TestMistakes:
             (["APP.sub:queue"], "there is no module 'APP.sub'"),
             (["APP:quue"], "has no attribute 'quue'; did you mean APP:queue?"),
             (["APP:queue.missing"], "has no attribute 'queue.missing'"),
-            (["APP:number"], "APP:number is of type int; it has to be a TaskQueue, a Worker, a backend"),
+            (
+                ["APP:number"],
+                "APP:number is of type int; it has to be a TaskQueue or SyncTaskQueue, a Worker, a backend",
+            ),
             (["APP:TaskQueue"], "APP:TaskQueue is the class TaskQueue"),
             (["APP:add"], "APP:add needs arguments"),
             (["APP:make_queue_later"], "is an async function"),
             (["APP"], "write APP:queue"),
             (["APP.py"], "names a file; name the module: APP:queue"),
+            (["tasks.db"], "names a file; a database is given by its URL: sqlite:///tasks.db"),
+            (["/var/lib/tasks.sqlite3"], "by its URL: sqlite:////var/lib/tasks.sqlite3"),
             (["APP:a b"], "not of the form module:queue"),
             (["APP:queue", "--queues=a,,b"], "empty name"),
             (["APP:queue", "--queues=a=1,b"], "weights to some queues only"),
@@ -181,6 +186,18 @@ class TestStop:
         assert await place.exit_of(process, 8) == 3
         (record,) = await place.queue.backend.get([task_id])
         assert (record.state, record.failures, record.crashes) == ("queued", 0, 0)
+
+    async def test_a_blocked_event_loop_does_not_keep_signals_from_being_heard(self, place):
+        task_id = await place.queue.enqueue(place.app.block, str(place.traces), 60)
+        process = await _working(place, f"{place.name}:queue")
+        await place.until(place.trace)
+        await place.until(lambda: f"running: task {task_id} of" in place.log)
+        process.send_signal(signal.SIGINT)
+        await place.until(lambda: "a signal came, but the event loop is blocked" in place.log)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert await place.exit_of(process) == 3
+        assert "stopping at once, as a second signal came and the event loop is blocked" in place.log
 
     async def test_the_third_signal_ends_even_a_worker_whose_event_loop_is_blocked(self, place):
         await place.queue.enqueue(place.app.block, str(place.traces), 60)

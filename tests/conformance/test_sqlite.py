@@ -8,13 +8,15 @@ from sitq.backends.sqlite import SQLiteBackend
 from sitq.testing.conformance import BackendConformance, Harness
 
 # No MessagePack begins with this byte.
-DAMAGE = "UPDATE sitq_body SET body = x'c1' WHERE sequence = (SELECT sequence FROM sitq_task WHERE id = ?)"
+BAD_BODY = "UPDATE sitq_body SET body = x'c1' WHERE sequence = (SELECT sequence FROM sitq_task WHERE id = ?)"
+BAD_COLUMN = "UPDATE sitq_task SET created = 'yesterday', due = 1.5 WHERE id = ?"
 
 
 class FileHarness(Harness):
     frozen = True
     unit = 1.0
     synchronous: ClassVar[Literal["FULL", "NORMAL"]] = "FULL"
+    damage: ClassVar[str] = BAD_BODY
     empty: ClassVar[bytes] = b""
 
     async def open(self) -> Backend:
@@ -39,13 +41,14 @@ class FileHarness(Harness):
     async def corrupt(self, backend: Backend, id: str) -> None:
         def damage() -> None:
             with contextlib.closing(sqlite3.connect(self.folder / "tasks.db")) as database, database:
-                assert database.execute(DAMAGE, (id,)).rowcount == 1
+                assert database.execute(self.damage, (id,)).rowcount == 1
 
         await asyncio.to_thread(damage)
 
 
 class NormalFileHarness(FileHarness):
     synchronous = "NORMAL"
+    damage = BAD_COLUMN
 
 
 class InMemoryHarness(Harness):
@@ -60,7 +63,7 @@ class InMemoryHarness(Harness):
     async def corrupt(self, backend: Backend, id: str) -> None:
         assert isinstance(backend, SQLiteBackend)
         damage = backend._write(
-            backend._use("damage"), "damage", lambda work: work.db.raw.execute(DAMAGE, (id,)).rowcount, 1
+            backend._use("damage"), "damage", lambda work: work.db.raw.execute(BAD_BODY, (id,)).rowcount, 1
         )
         assert await damage == 1
 

@@ -1,14 +1,8 @@
-import asyncio
-import contextlib
-import time
-
 import pytest
 
 from sitq.backends.memory import MemoryBackend
 from sitq.backends.sqlite import SQLiteBackend
-from sitq.queue import TaskQueue
 from sitq.record import TERMINAL
-from sitq.worker import Worker
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -17,53 +11,6 @@ async def backend(request, tmp_path):
     store = MemoryBackend() if request.param == "memory" else SQLiteBackend(tmp_path / "tasks.db")
     async with store:
         yield store
-
-
-@pytest.fixture
-async def queue(backend):
-    async with TaskQueue(backend) as queue:
-        yield queue
-
-
-@pytest.fixture
-def working(backend):
-    """Workers that work while a block lasts: `async with working(max_concurrency=2) as worker`."""
-
-    @contextlib.asynccontextmanager
-    async def work(store=None, **settings):
-        worker = Worker(store or backend, **({"grace": 1.0} | settings))
-        async with worker:
-            yield worker
-
-    return work
-
-
-@pytest.fixture
-def stored(backend):
-    """A task's record, now."""
-
-    async def get(task_id):
-        (record,) = await backend.get([task_id])
-        return record
-
-    return get
-
-
-@pytest.fixture
-def eventually():
-    """Wait, with a deadline, until a condition holds; answers with what it came to."""
-
-    async def wait(condition, seconds=10.0):
-        deadline = time.monotonic() + seconds
-        while True:
-            found = condition()
-            found = await found if asyncio.iscoroutine(found) else found
-            if found:
-                return found
-            assert time.monotonic() < deadline, "it never came to be"
-            await asyncio.sleep(0.005)
-
-    return wait
 
 
 @pytest.fixture

@@ -238,8 +238,8 @@ async def test_whatever_a_task_raises_or_returns_it_ends_readably_and_the_worker
         records = {kind: await ended(each, 20) for kind, each in ids.items()}
         sound = await queue.enqueue(add, 1, 2)
         assert (await queue.get_result(sound, timeout=5)).status == "success"
-        assert worker._shift._busy == 0
-        assert not worker._shift._runs
+        assert worker._shift._runs.busy == 0
+        assert not worker._shift._runs.in_flight
         assert not worker._shift._keeper._held
     for kind, record in records.items():
         assert record.state is State.FAILED, (kind, record.state)
@@ -271,7 +271,7 @@ async def test_whatever_a_thread_raises_or_returns_it_ends_readably_and_the_work
     async with working(max_concurrency=4) as worker:
         ids = {kind: await queue.enqueue(calls_in_thread, kind) for kind in kinds}
         records = {kind: await ended(each, 20) for kind, each in ids.items()}
-        assert worker._shift._busy == 0
+        assert worker._shift._runs.busy == 0
     assert {kind for kind, record in records.items() if record.state is not State.FAILED} == set()
     assert {record.attempt for record in records.values()} == {1}
 
@@ -284,6 +284,7 @@ def calls_in_thread(kind):
     ("function", "args", "kwargs"),
     [(add, (1,), {}), (add, (1, 2, 3), {}), (add, (1,), {"three": 3}), (hang, (1,), {})],
 )
+@pytest.mark.usefixtures("older_producer")
 async def test_arguments_that_do_not_fit_are_dead_with_their_reason(queue, ended, function, args, kwargs):
     task_id = await queue.options(retry=5).enqueue(function, *args, **kwargs)
     await Worker(queue.backend).run(burst=True)

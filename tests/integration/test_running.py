@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
+from sitq.backends.sqlite import SQLiteBackend
 from sitq.context import current_task
 from sitq.core import Task
-from sitq.functions import task
+from sitq.decorator import task
 from sitq.queue import TaskQueue
 from sitq.record import State
 from sitq.serialization import JSONSerializer, MsgpackSerializer
@@ -322,3 +323,14 @@ async def test_hostile_names_are_names_like_any_other(backend, stored, name):
         await Worker(backend, queues=[name], worker_id=name).run(burst=True)
         assert queue.deserialize_result(await queue.get_result(task_id, timeout=5)) == 3
         assert await queue.stats() == {name: {"completed": 1}, "default": {"queued": 1}}
+
+
+async def test_a_worker_that_opens_its_file_by_itself_trusts_it_as_ours(tmp_path):
+    """Whether others can write to a file is known once it is open, and not before."""
+    path = tmp_path / "tasks.db"
+    async with TaskQueue(SQLiteBackend(path)) as queue:
+        task_id = await queue.enqueue(len, "abc")
+        last = await queue.enqueue(abs, queue.handle(task_id))
+    await asyncio.wait_for(Worker(SQLiteBackend(path)).run(burst=True), 20)
+    async with TaskQueue(SQLiteBackend(path)) as queue:
+        assert await queue.handle(last).result(5) == 3

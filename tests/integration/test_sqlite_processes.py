@@ -1,11 +1,14 @@
 """Several processes on one file."""
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 import subprocess
 import sys
 import time
+
+import pytest
 
 from sitq.backends.base import Share, Want, queue_topic
 from sitq.backends.sqlite import SQLiteBackend
@@ -109,3 +112,32 @@ async def test_two_objects_of_one_process_share_a_file(tmp_path):
         await one.put([[Record(id="a", name="work")]])
         (found,) = await other.get(["a"])
         assert found is not None
+
+
+@pytest.mark.parametrize("how", ["take", "tend"])
+async def test_a_claim_that_waited_long_for_the_lock_takes_nobodys_lease(tmp_path, how):
+    ahead = [0]
+    path = tmp_path / "tasks.db"
+    async with SQLiteBackend(path, clock=lambda: time.time_ns() // 1000 + ahead[0]) as backend:
+
+        async def take(claim):
+            share = Share("default", 9)
+            want = Want(claim=claim, worker=claim, queues=(share,), limit=9, lease=10_000_000, python="3.11")
+            return (await backend.take(want)).records
+
+        await backend.put([[Record(id="a", name="work")]])
+        (held,) = await take("holder")
+        await backend.put([[Record(id="b", name="work")]])
+        suspended = sqlite3.connect(path, isolation_level=None)
+        with contextlib.closing(suspended):
+            suspended.execute("BEGIN IMMEDIATE")  # as one that was stopped in the middle of a commit
+            waiting = asyncio.create_task(take("late") if how == "take" else backend.tend())
+            await asyncio.sleep(0)  # so that it was asked before the time that nobody could use
+            ahead[0] = 11_000_000
+            suspended.execute("ROLLBACK")
+        answer = await waiting
+        assert answer == 0 if how == "tend" else [record.id for record in answer] == ["b"]
+        (now,) = await backend.get(["a"])
+        assert now is not None
+        assert (now.token, now.crashes) == (held.token, 0)
+        assert "a" in [record.id for record in await take("in time")]

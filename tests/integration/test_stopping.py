@@ -1,11 +1,13 @@
 """How a worker stops, and who may share a store."""
 
 import asyncio
+import contextlib
 import threading
 import time
 
 import pytest
 
+from sitq.backends.sqlite import SQLiteBackend
 from sitq.context import current_task
 from sitq.core import Task
 from sitq.queue import TaskQueue
@@ -107,8 +109,9 @@ async def test_what_does_not_end_in_time_goes_back_without_using_its_budget(queu
     assert {(await stored(each)).state for each in ids} == {State.COMPLETED}
 
 
+@pytest.mark.usefixtures("older_producer")
 async def test_a_task_that_does_not_want_to_end_goes_back_all_the_same(queue, stage, stored, monkeypatch):
-    monkeypatch.setattr("sitq.worker.shift._CLEAN_UP", 0.2)
+    monkeypatch.setattr("sitq.worker.shift.CLEAN_UP", 0.2)
     task_id = await queue.enqueue(never_ends)
     worker = Worker(queue.backend, grace=0)
     started = asyncio.create_task(worker.start())
@@ -211,7 +214,6 @@ async def test_a_worker_that_is_cancelled_during_a_claim_keeps_nothing(queue, st
 
 
 def test_a_worker_whose_event_loop_is_torn_down_hands_everything_back(tmp_path):
-    from sitq.backends.sqlite import SQLiteBackend  # noqa: PLC0415
 
     backend = SQLiteBackend(tmp_path / "tasks.db")
     STAGES["now"] = Stage()
@@ -254,7 +256,6 @@ async def test_two_workers_of_one_backend_object_share_the_work_and_run_nothing_
 
 
 async def test_the_first_worker_to_stop_leaves_the_store_open_for_the_other(tmp_path):
-    from sitq.backends.sqlite import SQLiteBackend  # noqa: PLC0415
 
     backend = SQLiteBackend(tmp_path / "tasks.db")
     one, two = Worker(backend), Worker(backend)
@@ -291,7 +292,6 @@ async def test_a_queue_and_a_worker_in_another_threads_loop_share_one_backend_ob
 
 
 def test_a_module_level_queue_serves_two_runs_of_the_event_loop(tmp_path):
-    from sitq.backends.sqlite import SQLiteBackend  # noqa: PLC0415
 
     queue = TaskQueue(SQLiteBackend(tmp_path / "tasks.db"))
 
@@ -308,8 +308,71 @@ def test_a_module_level_queue_serves_two_runs_of_the_event_loop(tmp_path):
     assert not queue.backend.connected
 
 
+@contextlib.contextmanager
+def in_a_thread(work):
+    """Work in an event loop of a thread of its own, which must have come to its end by itself."""
+    thread = threading.Thread(target=lambda: asyncio.run(work()), daemon=True)
+    thread.start()
+    yield
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("stop", ["another event loop", "a thread without one"])
+async def test_a_worker_in_another_threads_loop_is_stopped_and_its_tasks_end_first(
+    queue, stage, stored, stop
+):
+    worker = Worker(queue.backend, grace=20)
+    with in_a_thread(worker.start):
+        task = await queue.enqueue(wait_in_thread, 1)
+        await stage.entered()
+        if stop == "another event loop":
+            stopping = asyncio.ensure_future(worker.stop())
+        else:
+            stopping = asyncio.ensure_future(asyncio.to_thread(asyncio.run, worker.stop()))
+        done, _ = await asyncio.wait([stopping], timeout=0.1)
+        assert not done
+        stage.gate.set()
+        await asyncio.wait_for(stopping, 20)
+        assert (await stored(task)).state is State.COMPLETED
+    await asyncio.wait_for(worker.stop(), 5)
+
+
+async def test_a_stop_from_elsewhere_that_is_cancelled_is_a_stop_all_the_same(queue, stage):
+    worker = Worker(queue.backend, grace=20)
+    with in_a_thread(worker.start):
+        await queue.enqueue(wait_in_thread)
+        await stage.entered()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(worker.stop(), 0.05)
+        stage.gate.set()
+
+
+def test_a_worker_that_was_stopped_works_again_in_another_event_loop(tmp_path):
+    backend = SQLiteBackend(tmp_path / "tasks.db")
+    worker = Worker(backend)
+    for _ in range(2):
+        with SyncTaskQueue(backend) as queue, in_a_thread(worker.start):
+            assert queue.get_result(queue.enqueue(add, 1, 2), timeout=20) == 3
+            asyncio.run(worker.stop())
+
+
+async def test_a_stop_from_elsewhere_of_a_worker_that_begins_ends_it(queue):
+    entered = threading.Event()
+
+    @contextlib.asynccontextmanager
+    async def slow(_worker):
+        entered.set()
+        await asyncio.sleep(60)
+        yield
+
+    worker = Worker(queue.backend, lifespan=slow)
+    with in_a_thread(worker.start):
+        assert await asyncio.to_thread(entered.wait, 10)
+        await asyncio.wait_for(worker.stop(), 20)
+
+
 def test_a_sync_queue_beside_a_worker_in_another_thread(tmp_path):
-    from sitq.backends.sqlite import SQLiteBackend  # noqa: PLC0415
 
     backend = SQLiteBackend(tmp_path / "tasks.db")
     with SyncTaskQueue(backend) as queue:

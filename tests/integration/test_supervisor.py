@@ -5,6 +5,11 @@ import re
 import signal
 import time
 
+import pytest
+
+_START = 50.0
+"""Seconds that processes may take to start on a machine that does much else; nothing is promised of that."""
+
 
 def _workers(place):
     """The process ids of the workers that have begun to work, in that order."""
@@ -22,7 +27,7 @@ def _is_gone(pid):
 async def _started(place, *options, count=2):
     """A supervisor whose processes all work."""
     supervisor = place.start("worker", f"{place.name}:queue", f"--processes={count}", *options)
-    await place.until(lambda: len(_workers(place)) >= count)
+    await place.until(lambda: len(_workers(place)) >= count, _START)
     return supervisor
 
 
@@ -37,20 +42,24 @@ async def _record(place, task_id):
 
 
 class TestDeath:
-    async def test_a_killed_workers_task_runs_again_long_before_its_lease_ends(self, place):
+    @pytest.mark.timeout(240)
+    async def test_a_killed_workers_task_runs_again_within_a_second(self, place):
         supervisor = await _started(place, "--lease=60")
-        task_id = await place.queue.enqueue(place.app.hold, str(place.traces))
-        ((pid, _),) = await place.until(place.trace)
+        took: list[float] = []
+        for n in range(3):
+            await place.until(lambda n=n: len(_workers(place)) == 2 + n, _START)  # the dead one was replaced
+            task_id = await place.queue.enqueue(place.app.hold, str(place.traces))
+            pid, _ = (await place.until(lambda n=n: len(place.trace()) == 2 * n + 1 and place.trace()))[-1]
 
-        killed = time.time()
-        os.kill(pid, signal.SIGKILL)
-        (_, again) = await place.until(lambda: len(place.trace()) == 2 and place.trace())
+            killed = time.time()
+            os.kill(pid, signal.SIGKILL)
+            again = (await place.until(lambda n=n: len(place.trace()) == 2 * n + 2 and place.trace()))[-1]
 
-        assert again[1] - killed < 10  # 1 s is promised; the rest is for a machine with other things to do
-        assert await place.value_of(task_id) == again[0] != pid
-        assert f"worker process {pid}" in place.log
-        assert "was killed by SIGKILL" in place.log
-        await place.until(lambda: len(_workers(place)) == 3)  # the dead one was replaced
+            took.append(again[1] - killed)
+            assert await place.value_of(task_id) == again[0] != pid
+            assert f"worker process {pid}" in place.log
+            assert "was killed by SIGKILL" in place.log
+        assert min(took) <= 1.0, took  # of three, since the machine may have other things to do
         assert await _stopped(place, supervisor) == 0
 
     async def test_when_all_workers_are_killed_their_successors_free_the_leases(self, place):

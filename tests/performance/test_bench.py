@@ -21,6 +21,8 @@ EVERYWHERE = {
     *(f"backlog-{depth}" for depth in ("10k", "100k", "1m", "1m-just-loaded")),
     *(f"backlog-{obstacle}" for obstacle in ("left", "paused", "key-paused", "limited")),
     *(f"cost-{kind}" for kind in ("plain", "slots", "rate", "100-keys", "dependency")),
+    *(f"cost-{kind}" for kind in ("task", "task-depends-on", "task-takes-value")),
+    *(f"cost-task-{kind}" for kind in ("slots", "rate", "100-tenants", "unique")),
 }
 IN_A_PROCESS_OF_ITS_OWN = {"rss-started", "rss-draining"}
 

@@ -100,6 +100,11 @@ def plain() -> None:
         assert_type(queue.options(priority=1).enqueue(send, "a"), str)
         assert_type(queue.get_outcome(task_id, timeout=5), Result | None)
         print(queue.get_result(task_id))  # noqa: T201
+    application = TaskQueue("memory://")
+    with SyncTaskQueue(application) as queue:
+        assert_type(queue.inner, TaskQueue)
+        assert_type(queue.submit(resize, "a.png").result(timeout=5), int)
+    SyncTaskQueue(Worker("memory://"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # The decorator keeps the function's type, so that calls are still checked.

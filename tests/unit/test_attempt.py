@@ -1,5 +1,6 @@
 import asyncio
 import builtins
+import contextlib
 import contextvars
 import functools
 import threading
@@ -35,7 +36,7 @@ def threads():
 
 @pytest.fixture
 def attempts(threads) -> Attempts:
-    return Attempts(CODEC, threads, Failures("w", lambda: 99))
+    return Attempts(CODEC, None, threads, Failures("w", lambda: 99))
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def outcome(attempts):
 def value_of(outcome):
     assert isinstance(outcome, came_to.Returned), outcome
     found = _parse(outcome.result, 1 << 20, "a")
-    return CODEC.serializer_named(found.codec).loads(outcome.result[found.start : found.end])
+    return CODEC.wrapper.serializer_named(found.codec).loads(outcome.result[found.start : found.end])
 
 
 def add(one, two=0):
@@ -228,6 +229,7 @@ async def test_the_traceback_of_an_async_function_begins_with_it(outcome):
     assert "in fail" in failure.traceback
 
 
+@pytest.mark.usefixtures("older_producer")
 async def test_arguments_that_do_not_fit_make_it_unrunnable(outcome):
     assert isinstance(await outcome(add, 1, 2, 3), came_to.Unrunnable)
     assert isinstance(await outcome(add_async, nonsense=1), came_to.Unrunnable)
@@ -335,7 +337,7 @@ async def test_a_timeout_ends_an_async_function(outcome):
 
     ended = await outcome(hang, options={"timeout": 0.01})
     assert isinstance(ended, came_to.Raised)
-    assert (ended.failure.kind, ended.failure.type) == ("timeout", "")
+    assert (ended.failure.kind, ended.failure.type) == ("timeout", "TimeoutError")
     assert "0.01 s" in ended.failure.message
 
 
@@ -356,6 +358,102 @@ async def test_a_function_in_a_thread_is_told_of_its_timeout(attempts):
     await asyncio.wait_for(asyncio.wrap_future(run.thread), 5)
 
 
+heard: list[object] = []
+
+
+async def be_cancelled(*, then=None):
+    """Note what it is told, and end for good only when it is cancelled once more, or `then`."""
+    try:
+        heard.append("begun")
+        await asyncio.Event().wait()
+    except asyncio.CancelledError as cancelled:
+        heard.extend([current_task().cancelled, current_task().cancel_reason, *cancelled.args])
+        if then is not None:
+            await asyncio.sleep(then)
+        raise
+
+
+@pytest.fixture
+def _unheard():
+    heard.clear()
+
+
+@pytest.mark.usefixtures("_unheard")
+async def test_an_async_function_is_told_of_its_timeout_before_it_is_cancelled(outcome):
+    ended = await outcome(be_cancelled, options={"timeout": 0.01})
+    assert heard == ["begun", True, ended.failure.message, ended.failure.message]
+
+
+@pytest.mark.parametrize("way", ["returns", "raises", "asks for a retry", "raises its own time-out"])
+async def test_what_a_function_does_after_its_time_is_a_timeout_all_the_same(outcome, way):
+    endings = {
+        "raises": ValueError("x"),
+        "asks for a retry": Retry(),
+        "raises its own time-out": TimeoutError("y"),
+    }
+
+    async def go_on():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        if way in endings:
+            raise endings[way]
+        return "late"
+
+    ended = await outcome(go_on, options={"timeout": 0.01})
+    assert isinstance(ended, came_to.Raised)
+    assert (ended.failure.kind, ended.failure.type) == ("timeout", "TimeoutError")
+
+
+async def test_timeouts_within_a_function_are_its_own(outcome):
+    async def inner():
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return current_task().cancelled, asyncio.current_task().cancelling()
+
+    assert value_of(await outcome(inner, options={"timeout": 60})) == (False, 0)
+
+
+async def test_a_timeout_leaves_no_cancellation_behind_in_its_asyncio_task(attempts):
+    async def hang():
+        await asyncio.Event().wait()
+
+    record = CODEC.record("a", hang, (), {}, make_options(NO_OPTIONS, {"timeout": 0.01}))
+    record.token = "t"
+
+    async def attempt():
+        return await attempts.outcome(Run(record)), asyncio.current_task().cancelling()
+
+    ended, left = await asyncio.create_task(attempt())
+    assert (ended.failure.kind, left) == ("timeout", 0)
+
+
+@pytest.mark.usefixtures("_unheard")
+async def test_a_function_that_was_interrupted_before_is_not_late(attempts, eventually):
+    record = CODEC.record("a", be_cancelled, (), {"then": 0.3}, make_options(NO_OPTIONS, {"timeout": 0.2}))
+    record.token = "t"
+    run = Run(record)
+    run.task = asyncio.create_task(attempts.outcome(run))
+    await eventually(lambda: heard)
+    run.interrupt(Interruption.STOP, "enough")
+    ended = await run.task
+    assert isinstance(ended, came_to.Cancelled)
+    assert heard == ["begun", True, "enough", "enough"]
+
+
+@pytest.mark.usefixtures("_unheard")
+async def test_an_event_loop_that_ends_while_a_function_is_late_is_no_timeout(attempts, eventually):
+    record = CODEC.record("a", be_cancelled, (), {"then": 20}, make_options(NO_OPTIONS, {"timeout": 0.01}))
+    record.token = "t"
+    task = asyncio.create_task(attempts.outcome(Run(record)))
+    await eventually(lambda: len(heard) > 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_timeout_error_of_the_tasks_own_is_no_timeout_of_the_task(outcome):
     ended = await outcome(raising(TimeoutError("mine")), options={"timeout": 60})
     assert (ended.failure.kind, ended.failure.message) == ("raised", "mine")
@@ -366,7 +464,7 @@ async def interrupted(attempts, why, function):
     record = CODEC.record("a", add, (), {})
     record.token = "t"
     run = Run(record)
-    attempts._prepare = lambda record: (function, (begun,), {})
+    attempts._prepare = lambda record, values: (function, (begun,), {})
     run.task = asyncio.create_task(attempts.outcome(run))
     await asyncio.wait_for(begun.wait(), 5)
     run.interrupt(why, "enough")
@@ -378,6 +476,7 @@ async def hang(begun):
     await asyncio.Event().wait()
 
 
+@pytest.mark.usefixtures("older_producer")
 async def test_a_stop_cancels_with_its_reason(attempts):
     ended = await interrupted(attempts, Interruption.STOP, hang)
     assert isinstance(ended, came_to.Cancelled)
@@ -385,10 +484,12 @@ async def test_a_stop_cancels_with_its_reason(attempts):
 
 
 @pytest.mark.parametrize("why", [Interruption.SHUTDOWN, Interruption.LOST])
+@pytest.mark.usefixtures("older_producer")
 async def test_what_the_worker_interrupts_goes_back_unjudged(attempts, why):
     assert await interrupted(attempts, why, hang) == came_to.HandedBack()
 
 
+@pytest.mark.usefixtures("older_producer")
 async def test_what_ends_by_itself_while_it_is_interrupted_has_its_own_outcome(attempts):
     async def stubborn(begun):
         try:
@@ -399,6 +500,7 @@ async def test_what_ends_by_itself_while_it_is_interrupted_has_its_own_outcome(a
     assert isinstance(await interrupted(attempts, Interruption.STOP, stubborn), came_to.Returned)
 
 
+@pytest.mark.usefixtures("older_producer")
 async def test_an_interruption_before_the_first_step_is_heard_at_the_first_await(attempts):
     reached = []
 
@@ -409,7 +511,7 @@ async def test_an_interruption_before_the_first_step_is_heard_at_the_first_await
     record = CODEC.record("a", add, (), {})
     record.token = "t"
     run = Run(record)
-    attempts._prepare = lambda record: (function, (), {})
+    attempts._prepare = lambda record, values: (function, (), {})
     run.task = asyncio.create_task(attempts.outcome(run))
     run.interrupt(Interruption.SHUTDOWN)
     assert await asyncio.wait_for(run.task, 5) == came_to.HandedBack()
@@ -423,10 +525,11 @@ def test_the_first_interruption_stays():
     assert (run.interruption, run.reason, run.context.cancelled) == (Interruption.STOP, "one", True)
 
 
+@pytest.mark.usefixtures("older_producer")
 async def test_a_task_that_is_cancelled_from_elsewhere_says_so_to_the_worker(attempts):
     begun = asyncio.Event()
     record = CODEC.record("a", add, (), {})
-    attempts._prepare = lambda record: (hang, (begun,), {})
+    attempts._prepare = lambda record, values: (hang, (begun,), {})
     task = asyncio.create_task(attempts.outcome(Run(record)))
     await asyncio.wait_for(begun.wait(), 5)
     task.cancel()
@@ -477,5 +580,5 @@ async def test_a_task_signed_with_a_key_that_is_not_here_is_handed_back(threads)
     record.token, record.attempt = "t", 1
     attempt = Run(record)
     attempt.task = asyncio.current_task()
-    came = await Attempts(ours, threads, Failures("w", lambda: 99)).outcome(attempt)
+    came = await Attempts(ours, None, threads, Failures("w", lambda: 99)).outcome(attempt)
     assert came == came_to.HandedBack(10 * SECOND)

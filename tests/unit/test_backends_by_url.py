@@ -46,6 +46,50 @@ def test_an_unknown_option_is_named(url):
         open_backend(url)
 
 
+REDIS = ("redis", "rediss", "valkey", "valkeys", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel")
+
+
+@pytest.mark.parametrize("scheme", REDIS)
+def test_an_unknown_option_of_any_redis_url_names_the_nearest(scheme):
+    path = {"redis+sentinel": "h/main/0", "unix": "/run/redis.sock"}.get(scheme, "h/0")
+    with pytest.raises(
+        ValidationError, match=r"'socket_timout' is no option .* did you mean 'socket_timeout'"
+    ):
+        open_backend(f"{scheme}://{path}?socket_timout=3")
+    with pytest.raises(ValidationError, match=r"'foo' is no option .* there are client_name"):
+        open_backend(f"{scheme}://{path}?foo=1")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://h/0?protocol=9", "protocol=… .* 2 or 3"),
+        ("redis://h/?socket_timeout=soon", "number of seconds"),
+        ("redis://h/?max_connections=0", "above 0"),
+        ("redis://h/?ssl_ca_certs=/ca.pem", "write rediss://"),
+        ("rediss://h/?ssl_cert_reqs=maybe", "none or optional or required"),
+        ("redis://h/mail", "'mail' .* is no number of a database"),
+        ("redis+cluster://h/2", "no database but 0"),
+        ("redis+cluster://h?db=2", "'db' is no option"),
+        ("redis+sentinel://h/main/x", "no number of a database"),
+        ("unix://", "unix:///path"),
+    ],
+)
+def test_a_value_that_a_redis_url_cannot_have_is_told_at_once(url, said):
+    with pytest.raises(ValidationError, match=said):
+        open_backend(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:12/secret@h/0", "redis://:12?secret@h/0", "redis://:12#secret@h/0", "redis://:a?secret@h"],
+)
+def test_a_password_that_was_not_escaped_is_not_repeated(url):
+    with pytest.raises(ValidationError) as caught:
+        open_backend(url)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_host_where_there_is_none_says_how_to_write_a_path():
     with pytest.raises(ValidationError, match=r"sqlite:///tasks\.db"):
         open_backend("sqlite://tasks.db")

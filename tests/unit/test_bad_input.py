@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import threading
 import time
@@ -12,7 +13,9 @@ import pytest
 
 from sitq.backends.base import Share, Want
 from sitq.backends.memory import MemoryBackend
+from sitq.backends.postgres import PostgresBackend
 from sitq.backends.sqlite import SQLiteBackend
+from sitq.batch import plan_batch
 from sitq.codec import Codec
 from sitq.core import Result, Task
 from sitq.exceptions import (
@@ -71,6 +74,25 @@ async def test_a_call_instead_of_a_coroutine_function(queue):
         await queue.enqueue(coroutine())
 
 
+@pytest.mark.parametrize(
+    ("make", "instead"),
+    [
+        (Task, "Task(coroutine, …) instead of Task(coroutine(…))"),
+        (
+            lambda made: RetryPolicy(on_exhausted=made),
+            "on_exhausted=coroutine instead of on_exhausted=coroutine(…)",
+        ),
+        (
+            lambda made: plan_batch([], {"finish": made}),
+            "on_finish=coroutine instead of on_finish=coroutine(…)",
+        ),
+    ],
+)
+def test_a_call_where_a_function_is_given_is_told_how_it_is_given_there(make, instead):
+    with pytest.raises(ValidationError, match=re.escape(instead)):
+        make(coroutine())
+
+
 async def test_a_running_future_instead_of_a_function(queue):
     future = asyncio.ensure_future(coroutine())
     with pytest.raises(ValidationError, match="already running"):
@@ -96,7 +118,8 @@ async def test_an_argument_that_cannot_be_serialized_is_named(queue, value):
 
 async def test_a_payload_over_the_limit(queue):
     with pytest.raises(
-        SerializationError, match=r"1,0\d\d,\d\d\d bytes, more than the limit of 1,048,576; store"
+        SerializationError,
+        match=r"1,0\d\d,\d\d\d bytes, more than the limit of 1,048,576; .*spill=",
     ):
         await queue.enqueue(f, b"x" * (1 << 20))
 
@@ -304,7 +327,9 @@ async def test_a_function_that_the_worker_cannot_import(queue, caplog):
     gone.__module__, gone.__qualname__ = "no.such.module", "gone"
     record = Record(id="a", name="no.such.module:gone")
     codec = Codec(CloudpickleSerializer())
-    record.payload = codec._seal(CloudpickleSerializer().dumps(((), {})), "task", "a", "default", record.name)
+    record.payload = codec.wrapper.seal(
+        CloudpickleSerializer().dumps(((), {})), "task", "a", "default", record.name
+    )
     await queue.backend.put([[record]])
     await Worker(queue.backend).run(burst=True)
     (record,) = await queue.backend.get(["a"])
@@ -472,3 +497,8 @@ class TestAFork:
     def test_of_a_queue_that_was_never_used_works(self, store):
         queue = SyncTaskQueue(store)
         assert in_a_fork(lambda: queue.enqueue(f)) == "nothing"
+
+
+def test_a_pool_of_postgres_is_refused_with_what_to_give_instead():
+    with pytest.raises(ValidationError, match="the pool's conninfo"):
+        PostgresBackend(object())

@@ -6,8 +6,10 @@ import pytest
 
 from sitq.backends.memory import MemoryBackend
 from sitq.codec import Codec
+from sitq.decorator import task
+from sitq.events import Listeners
 from sitq.exceptions import SerializationError, SignatureError, UnknownFunctionError
-from sitq.functions import python_version, task
+from sitq.functions import python_version
 from sitq.keys import KeyRing
 from sitq.options import NO_OPTIONS, make_options
 from sitq.record import DAY, SECOND, Failure, Progress, Record, State
@@ -116,12 +118,12 @@ def test_a_result_comes_back(serializer, keys):
     made.result = each.result(made, [1, "two"])
     payload, name = each.value(made)
     assert name == serializer.name
-    assert each.serializer_named(name).loads(payload) == [1, "two"]
+    assert each.wrapper.serializer_named(name).loads(payload) == [1, "two"]
 
 
 def test_what_another_built_in_serializer_wrote_is_read_all_the_same():
     made = record(codec(serializer=JSONSerializer()), registered)
-    assert codec().call(made) == (registered, (1,), {})
+    assert codec().call(made) == (registered.function, (1,), {})
 
 
 def test_what_a_serializer_wrote_that_is_not_known_here_says_its_name():
@@ -236,7 +238,7 @@ def test_every_changed_byte_of_a_signed_payload_is_noticed():
 def test_plain_data_of_a_stranger_runs_registered_functions_only(serializer):
     theirs = codec(serializer=serializer)
     mine = codec(serializer=serializer, trusted=False)
-    assert mine.call(record(theirs, registered)) == (registered, (1,), {})
+    assert mine.call(record(theirs, registered)) == (registered.function, (1,), {})
     with pytest.raises(UnknownFunctionError, match="registered"):
         mine.call(record(theirs, plain))
 
@@ -313,7 +315,7 @@ def test_a_pickle_that_calls_itself_plain_data_executes_nothing():
     assert RAN == []
 
 
-def test_pickles_in_every_stored_field_execute_nothing():
+async def test_pickles_in_every_stored_field_execute_nothing():
     RAN.clear()
     made = record(codec())
     made.payload = made.result = CANARY
@@ -322,13 +324,13 @@ def test_pickles_in_every_stored_field_execute_nothing():
     made.errors = (Failure(kind="raised", type="x", message=CANARY.decode("latin-1"), traceback="x"),)
     made.preview = made.name = CANARY.decode("latin-1")
     made.state, made.finished = State.COMPLETED, 1
-    session = Session(Shared(), codec(ONE, trusted=False))
+    session = Session(Shared(), codec(ONE, trusted=False), Listeners())
     with pytest.raises(SerializationError):
-        session.result(made)
+        await session.outcome(made)
     with pytest.raises(SerializationError):
         codec(trusted=False).call(made)
     made.state = State.FAILED
-    assert session.result(made).status == "failed"
+    assert (await session.outcome(made)).status == "failed"
     assert RAN == []
 
 

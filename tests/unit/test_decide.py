@@ -48,8 +48,8 @@ def test_crashes_do_not_count_against_the_retries():
 
 def test_no_retry_is_planned_past_the_deadline():
     outcome = came_to.Raised(FAILURE)
-    assert isinstance(verdict(outcome, retry=policy(), deadline=NOW + 2 * SECOND), Retry)
-    late = verdict(outcome, retry=policy(), deadline=NOW + 2 * SECOND - 1)
+    assert isinstance(verdict(outcome, retry=policy(), deadline=NOW + 2 * SECOND + 1), Retry)
+    late = verdict(outcome, retry=policy(), deadline=NOW + 2 * SECOND)
     assert late == Settle(id="a", token="t", state=State.FAILED, failure=FAILURE)
 
 
@@ -78,6 +78,18 @@ def test_asking_uses_the_budget_of_the_policy():
 def test_without_a_policy_a_task_may_ask_ten_times():
     assert isinstance(verdict(came_to.AskedRetry(0, FAILURE), failures=9), Retry)
     assert verdict(came_to.AskedRetry(0, FAILURE), failures=10).state is State.FAILED
+
+
+def test_no_retry_is_planned_whose_time_would_not_be_over_at_the_deadline():
+    outcome, limit = came_to.Raised(FAILURE), 30 * SECOND
+    inside = NOW + 2 * SECOND + limit
+    assert isinstance(verdict(outcome, retry=policy(), timeout=limit, deadline=inside), Retry)
+    late = verdict(outcome, retry=policy(), timeout=limit, deadline=inside - 1)
+    assert (late.state, late.failure) == (State.FAILED, FAILURE)
+    assert (
+        verdict(came_to.AskedRetry(SECOND, FAILURE), timeout=limit, deadline=inside - 2 * SECOND).state
+        is State.FAILED
+    )
 
 
 def test_a_retry_that_was_asked_for_keeps_to_the_deadline():

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import types
 
 import pytest
@@ -11,7 +12,9 @@ from sitq.backends.sqlite import SQLiteBackend
 from sitq.backends.sqlite.location import is_ours
 from sitq.codec import Codec
 from sitq.core import Task
-from sitq.exceptions import ValidationError
+from sitq.decorator import declare
+from sitq.exceptions import SerializationError, ValidationError
+from sitq.limits import RateLimit
 from sitq.policy import outcome as came_to
 from sitq.queue import TaskQueue
 from sitq.serialization import CloudpickleSerializer
@@ -52,14 +55,52 @@ def test_a_url_in_the_place_of_a_path_is_told_its_place():
         SQLiteBackend(None)
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("delay", r"no delay; write await greet\.enqueue\(…\)"),
+        ("apply_async", r"write await greet\.options\(…\)\.enqueue\(…\)"),
+        ("s", r"write Task\(greet, args\)"),
+        ("other", "'TaskFunction' object has no attribute 'other'"),
+    ],
+)
+def test_what_other_task_queues_call_a_method_is_told_its_name(name, instead):
+    declared = declare(greet, "slips.greet")
+    with pytest.raises(AttributeError, match=instead):
+        getattr(declared, name)
+    assert not hasattr(declared, name)
+
+
+async def test_an_id_that_was_not_awaited_is_told_to_be():
+    async with TaskQueue(MemoryBackend()) as queue:
+        forgotten = queue.enqueue(greet, "x")
+        with pytest.raises(ValidationError, match="not a coroutine; await the call first"):
+            await queue.get_result(forgotten, timeout=1)
+        forgotten.close()
+
+
+async def test_a_list_of_handles_is_told_to_be_unpacked():
+    async with TaskQueue(MemoryBackend()) as queue:
+        with pytest.raises(ValidationError, match=r"not list; write gather\(\*handles\)"):
+            await queue.gather([await queue.submit(greet, "x")])
+
+
+def test_a_rate_as_text_is_told_how_to_be_written():
+    with pytest.raises(ValidationError, match=r"not '10/m'; RateLimit\(10, per=60\) is 10 in a minute"):
+        RateLimit("10/m")
+
+
 async def test_what_is_no_result_and_no_list_of_ids_is_refused():
     async with TaskQueue(MemoryBackend()) as queue:
         with pytest.raises(ValidationError, match="not NoneType; get_result answers None"):
             queue.deserialize_result(None)
-        with pytest.raises(ValidationError, match="a list of task ids, not the text 'abc'"):
+        with pytest.raises(ValidationError, match="a list of task ids, not 'abc'; put it into"):
             await queue.get_results("abc")
     with pytest.raises(ValidationError, match=r"write \(1,\)"):
         Task(greet, 1)
+    for keywords in ({"name"}, "name", 5):
+        with pytest.raises(ValidationError, match="kwargs must be a mapping of names to arguments"):
+            Task(greet, (), keywords)
 
 
 async def test_code_by_value_that_imports_what_is_not_here_is_handed_back(monkeypatch):
@@ -71,7 +112,7 @@ async def test_code_by_value_that_imports_what_is_not_here_is_handed_back(monkey
     record = codec.record("a", lambda: inner() + 1, (), {})
     record.token, record.attempt = "t", 1
     monkeypatch.delitem(sys.modules, "only_there")
-    came = await Attempts(codec, None, Failures("w", lambda: 0)).outcome(Run(record))
+    came = await Attempts(codec, None, None, Failures("w", lambda: 0)).outcome(Run(record))
     assert isinstance(came, came_to.HandedBack)
     assert came.delay
 
@@ -98,3 +139,9 @@ async def test_a_file_that_is_not_there_is_said_to_be_missing_without_making_it(
     async with SQLiteBackend(path) as backend:
         assert backend.missing() is None
     assert SQLiteBackend(":memory:").missing() is None
+
+
+def test_a_function_that_drags_along_what_cannot_travel_is_told_why_it_travels():
+    lock = threading.Lock()
+    with pytest.raises(SerializationError, match=r"travels by value.* put it into a module"):
+        Codec(CloudpickleSerializer()).record("a", lambda: lock.acquire(), (), {})  # noqa: PLW0108 - it holds it

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sitq.preview import preview
+from sitq.shape import shape_of
 
 
 class Loud:
@@ -116,14 +117,18 @@ def test_values_under_other_names_are_shown(key):
 
 
 def test_positional_secrets_are_hidden_by_the_names_of_the_parameters():
-    assert preview(("me", "hunter2", "k-1"), {"note": "hi"}, login) == "'me', ***, ***, note='hi'"
-    assert preview(("me", "hunter2"), {}, Account().login) == "'me', ***"
-    assert preview(("me", "hunter2"), {}, Account.login) == "'me', 'hunter2'"
+    assert preview(("me", "hunter2", "k-1"), {"note": "hi"}, shape_of(login)) == "'me', ***, ***, note='hi'"
+    assert preview(("me", "hunter2"), {}, shape_of(Account().login)) == "'me', ***"
+    assert preview(("me", "hunter2"), {}, shape_of(Account.login)) == "'me', 'hunter2'"
 
 
 def test_functions_without_plain_parameters_are_no_trouble():
-    for function in (print, functools.partial(login, "x"), Loud(), int, None, lambda *args: args):
-        assert preview((1,), {}, function) == "1"
+    for function in (print, functools.partial(max, 1), Loud(), int, None, lambda *args: args):
+        assert preview((1,), {}, shape_of(function)) == "1"
+
+
+def test_what_a_partial_leaves_open_is_hidden_by_its_name():
+    assert preview((1,), {}, shape_of(functools.partial(login, "x"))) == "***"
 
 
 def test_passwords_in_urls_and_headers_are_hidden():

@@ -1,14 +1,15 @@
 import asyncio
 import gc
+import threading
 import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sitq import queue as module
 from sitq.backends.base import Refused
 from sitq.backends.memory import MemoryBackend
 from sitq.core import Result, Task
+from sitq.decorator import task
 from sitq.exceptions import (
     BackendError,
     DependencyError,
@@ -20,9 +21,9 @@ from sitq.exceptions import (
     ValidationError,
 )
 from sitq.exceptions import ConnectionError as StoreAwayError
-from sitq.functions import task
 from sitq.ids import new_id
 from sitq.queue import TaskQueue
+from sitq.queue import producing as module
 from sitq.record import SECOND, State
 from sitq.serialization import JSONSerializer
 
@@ -441,3 +442,23 @@ async def test_a_store_that_fails_says_so(queue, monkeypatch):
 def test_ids_sort_by_time():
     ids = [new_id() for _ in range(1000)]
     assert ids == sorted(ids)
+
+
+@pytest.mark.parametrize("form", ["enqueue", "enqueue_many", "a misfit"])
+async def test_an_error_of_an_enqueue_says_of_which_task_it_is(queue, form):
+    lock, mine = threading.Lock(), queue.options(id="mine")
+    call = {
+        "enqueue": lambda: mine.enqueue(f, lock),
+        "enqueue_many": lambda: queue.enqueue_many([Task(f, (1,)), Task(f, (lock,), id="mine")]),
+        "a misfit": lambda: mine.enqueue(lambda: None, "too much"),
+    }[form]
+    with pytest.raises((SerializationError, ValidationError)) as caught:
+        await call()
+    assert (caught.value.task_id, caught.value.operation) == ("mine", "enqueue")
+
+
+def test_an_error_of_a_result_that_cannot_be_loaded_says_of_which_task_it_is(queue):
+    with pytest.raises(SerializationError) as caught:
+        queue.deserialize_result(Result("mine", "success", value=b"no pickle"))
+    assert (caught.value.task_id, caught.value.operation) == ("mine", "result")
+    assert caught.value.cause is not None

@@ -6,6 +6,7 @@ import pytest
 from sitq.backends.base import Share, Want
 from sitq.backends.memory import MemoryBackend
 from sitq.exceptions import BackendError, TaskQueueError
+from sitq.exceptions import ConnectionError as StoreAwayError
 from sitq.move import Delete, Settle
 from sitq.record import SECOND, Record, State
 from sitq.results import ResultWaiter
@@ -169,7 +170,9 @@ async def test_cancelling_one_who_waits_does_not_touch_another(backend, waiter):
     first.cancel()
     await asyncio.wait([first])
     await end(backend, "a")
-    assert (await second).state is State.COMPLETED
+    await asyncio.wait([second])
+    assert not second.cancelled()
+    assert second.result().state is State.COMPLETED
 
 
 async def test_a_task_that_is_deleted_meanwhile_is_none(backend, waiter):
@@ -246,6 +249,19 @@ async def test_a_failure_is_no_noise_for_one_who_left_before_it_could_be_told(ba
     del first, second
     gc.collect()
     assert noise == []
+
+
+async def test_who_waits_goes_on_waiting_while_the_store_is_away(backend, waiter):
+    await put(backend, waiter, "a")
+    task = await waiting(waiter, backend, "a")
+    backend.broken = StoreAwayError("the store is away")
+    for _ in range(2):
+        backend.read.clear()
+        backend._store.hub.hint([waiter.topic])
+        await asyncio.wait_for(backend.read.wait(), 5)
+    backend.broken = None
+    await end(backend, "a")
+    assert (await asyncio.wait_for(task, 5)).state is State.COMPLETED
 
 
 async def test_closing_tells_those_who_wait(backend, waiter):

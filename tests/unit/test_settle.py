@@ -56,7 +56,10 @@ def answers() -> dict[str, bool]:
 
 @pytest.fixture
 def settler(store, answers) -> Settler:
-    return Settler(store, lambda said: answers.update({run.record.id: kept for run, kept in said}))
+    def settled(batch, kept):
+        answers.update({run.record.id: one for (run, _), one in zip(batch, kept, strict=True)})
+
+    return Settler(store, settled)
 
 
 def add(settler, *ids):
@@ -197,3 +200,14 @@ async def test_draining_gives_up_when_patience_ends(store, settler):
 
 async def test_draining_an_idle_one_is_true_at_once(settler):
     assert await settler.drain(0)
+
+
+async def test_a_flush_that_is_cancelled_before_it_began_holds_up_nobody(settler):
+    """As asyncio does with what is left when a loop ends; waiting for it went round in circles for ever."""
+    add(settler, "a")
+    settler._flushing.cancel()
+    async with asyncio.timeout(5):
+        assert not await settler.drain(5)
+    add(settler, "b")
+    assert await settler.drain(5)
+    assert settler.unsettled == 0

@@ -8,8 +8,10 @@ import pytest
 from sitq import exceptions
 from sitq.backends.base import Share, Want
 from sitq.backends.sqlite import SQLiteBackend, location
+from sitq.core import Task
 from sitq.exceptions import BackendError, ConfigurationError, ResourceExhaustionError
 from sitq.move import Settle
+from sitq.queue import TaskQueue
 from sitq.record import Record, State
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -78,13 +80,27 @@ def test_the_mount_of_a_path_is_the_innermost_one():
     assert location.mount_type("/proc/self") in {"proc", ""}
 
 
+@pytest.mark.parametrize("left", ["half of it", "its header"])
+async def test_a_corrupt_file_says_how_to_save_what_is_left(tmp_path, left):
+    path = tmp_path / "t.db"
+    async with TaskQueue(SQLiteBackend(path)) as queue:
+        await queue.enqueue_many([Task(print, ("x" * 500,)) for _ in range(200)])
+    data = path.read_bytes()
+    noise = data[:100] + b"\xa5" * (len(data) - 100)
+    path.write_bytes(data[: len(data) // 2] if left == "half of it" else noise)
+    with pytest.raises(BackendError, match=r"t\.db is damaged: restore it, or save what can be read with"):
+        async with TaskQueue(SQLiteBackend(path)) as queue:
+            await queue.enqueue(print)
+
+
 @POSIX
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="needs another user")
-async def test_what_may_not_be_written_is_refused_with_the_reason(tmp_path):
+@pytest.mark.parametrize("mode", [0o444, 0o000])
+async def test_what_may_not_be_written_is_refused_with_the_reason(tmp_path, mode):
     path = tmp_path / "t.db"
     async with SQLiteBackend(path):
         pass
-    path.chmod(0o444)
+    path.chmod(mode)
     for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(0o755)
     os.seteuid(65534)

@@ -1,5 +1,6 @@
 import asyncio
 import re
+import threading
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from sitq.worker.shift import Shift
 DEFAULTS = {
     "queues": None,
     "max_concurrency": 10,
+    "process_concurrency": None,
     "poll_interval": 1.0,
     "lease": 10.0,
     "grace": 20.0,
@@ -174,12 +176,11 @@ async def test_the_last_user_closes_what_a_worker_connected():
 
 
 async def test_after_a_shift_nobody_listens_and_no_thread_is_left():
-    import threading  # noqa: PLC0415
-
+    before = set(threading.enumerate())
     async with MemoryBackend() as backend:
         await Worker(backend).run(burst=True)
         assert backend._store.hub.quiet
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("sitq")]
+    assert not [each for each in set(threading.enumerate()) - before if each.name.startswith("sitq")]
 
 
 @pytest.mark.parametrize("grace", [-1, float("nan"), float("inf"), "soon"])
@@ -199,10 +200,10 @@ async def test_news_of_a_lease_is_not_taken_for_news_of_a_later_one():
     await backend.connect()
     shift = Shift(backend, Codec.of(backend, None, None, trust_store=False), settings(), burst=True)
     run = Run(Record(id="a", token="second"))
-    shift._runs["a"] = run
-    shift._heard([(Lease("a", "first"), Renewal("a", "lost"))])
+    shift._runs.in_flight["a"] = run
+    shift._runs.hear([(Lease("a", "first"), Renewal("a", "lost"))])
     assert run.interruption is None
-    shift._heard([(Lease("a", "second"), Renewal("a", "stop", "enough"))])
+    shift._runs.hear([(Lease("a", "second"), Renewal("a", "stop", "enough"))])
     assert run.interruption is Interruption.STOP
 
 

@@ -1,0 +1,81 @@
+"""A wire to a Redis server, on which calls follow each other: cancelled callers, silence, a broken line."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from sitq.backends.base import Placed
+from sitq.backends.redis import RedisBackend
+from sitq.exceptions import ConnectionError  # noqa: A004
+from sitq.record import Record
+from sitq.testing.servers import RedisServer
+
+pytestmark = pytest.mark.asyncio
+Start = Callable[..., Any]
+
+
+def records(*ids: str) -> list[list[Record]]:
+    return [[Record(id=id, name="f")] for id in ids]
+
+
+async def test_answers_of_cancelled_callers_go_to_nobody(redis_url: str) -> None:
+    namespace = f"wire-{uuid.uuid4().hex[:12]}"
+    async with RedisBackend(redis_url, namespace=namespace) as backend:
+        ids = [f"task-{n}" for n in range(60)]
+        calls = [asyncio.ensure_future(backend.put(records(id))) for id in ids]
+        for n, call in enumerate(calls):
+            if n % 3:
+                call.cancel()
+            await asyncio.sleep(0)
+        for n, call in enumerate(calls):
+            with contextlib.suppress(asyncio.CancelledError):
+                assert await call == [[Placed(ids[n])]]
+        found = await backend.get(ids)
+        assert [one.id for one in found[::3] if one] == ids[::3]
+        assert all(one is None or one.id == id for one, id in zip(found, ids, strict=True))
+    async with Redis.from_url(redis_url) as client:
+        async for key in client.scan_iter(f"{{{namespace}}}:*"):
+            await client.unlink(key)
+
+
+async def test_all_who_wait_learn_that_the_server_is_silent(own_server: Start) -> None:
+    server = own_server(RedisServer)
+    async with (
+        RedisBackend(server.url() + "?socket_timeout=0.3") as backend,
+        Redis.from_url(server.url()) as other,
+    ):
+        assert await backend.put(records("before")) == [[Placed("before")]]
+        await other.client_pause(800, all=True)
+        said = await asyncio.gather(*(backend.get([str(n)]) for n in range(5)), return_exceptions=True)
+        assert {type(one) for one in said} == {ConnectionError}
+        await asyncio.sleep(1)
+        assert await backend.put(records("after")) == [[Placed("after")]]
+
+
+async def test_a_connection_that_the_server_closed_is_replaced_unnoticed(own_server: Start) -> None:
+    server = own_server(RedisServer)
+    async with RedisBackend(server.url()) as backend, Redis.from_url(server.url()) as other:
+        for n in range(5):
+            assert await backend.put(records(str(n))) == [[Placed(str(n))]]
+            await other.client_kill_filter(_type="normal", skipme=True)
+        assert [one.id for one in await backend.get(["0", "4"]) if one] == ["0", "4"]
+
+
+async def test_a_topic_that_is_listened_to_anew_needs_no_new_subscription(own_server: Start) -> None:
+    server = own_server(RedisServer)
+    async with RedisBackend(server.url()) as backend, Redis.from_url(server.url()) as other:
+        first = backend.listen(["queue/default"])
+        assert await first.wait(5)
+        for n in range(3):
+            first.close()
+            first = backend.listen(["queue/default"])
+            await backend.put(records(str(n)))
+            assert await first.wait(5)
+        commands = await other.info("commandstats")
+        assert commands["cmdstat_subscribe"]["calls"] <= 2
+        assert "cmdstat_unsubscribe" not in commands

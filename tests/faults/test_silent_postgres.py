@@ -1,0 +1,60 @@
+"""A PostgreSQL server that acknowledges every byte and answers nothing is found in time."""
+
+import asyncio
+import time
+
+import psycopg
+import pytest
+
+from sitq.backends.postgres import PostgresBackend
+from sitq.backends.postgres.connection import Connection
+from sitq.record import Record
+from sitq.testing.postgres import Schemas
+from sitq.testing.proxy import Proxy
+
+
+@pytest.fixture(scope="module")
+def kind():
+    return "postgres"
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    monkeypatch.setattr("sitq.backends.postgres.connection.PatientConnection.patience", 0.6)
+
+
+def test_a_server_that_says_nothing_is_given_up_and_its_connection_closed(server, patience):
+    with Proxy(server.port) as proxy:
+        connection = Connection(proxy.url(server.url()), "sitq")
+        proxy.hold()
+        begun = time.monotonic()
+        with pytest.raises(psycopg.OperationalError, match=r"no answer within 0\.6 s"):
+            connection.raw.execute("SELECT 1")
+        assert time.monotonic() - begun < 3
+        assert not connection.usable
+        with pytest.raises(psycopg.OperationalError, match="closed"):
+            connection.raw.execute("SELECT 1")
+
+
+def test_a_statement_that_may_take_its_time_does(server, patience):
+    connection = Connection(server.url(), "sitq")
+    with connection.patient():
+        connection.raw.execute("SELECT pg_sleep(1.5)")
+    connection.close()
+
+
+@pytest.mark.usefixtures("patience")
+async def test_an_event_loop_that_gets_no_answer_gives_its_connection_up(server):
+    schemas = Schemas(server.url())
+    with Proxy(server.port) as proxy:
+        url, namespace = proxy.url(server.url()), schemas.get()
+        async with PostgresBackend(url, namespace=namespace, migrate=True) as backend:
+            await backend.put([[Record(id="first", name="work")]])
+            (line,) = backend._engine.lines._lines
+            proxy.hold()
+            putting = asyncio.create_task(backend.put([[Record(id="second", name="work")]]))
+            async with asyncio.timeout(5):
+                await line.ended
+            proxy.heal()
+            assert [answer.id for (answer,) in await putting] == ["second"]
+            assert await backend.get(["second"]) != [None]
