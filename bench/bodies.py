@@ -17,6 +17,12 @@ async def noop() -> int:
     return 1
 
 
+async def take(value: int) -> int:
+    """Do nothing with the value of another task."""
+    tally.here().tick()
+    return value
+
+
 async def io() -> int:
     """Wait for 10 ms, as for a server's answer."""
     counts = tally.here()

@@ -18,6 +18,7 @@ from bench.tally import Tally
 from sitq import Worker
 from sitq.backends import open_backend
 from sitq.backends.base import Backend
+from sitq.worker.process import spare_the_collector
 
 CONCURRENCY: Final = 100
 
@@ -82,6 +83,7 @@ def main() -> None:
     if chosen.raw:
         run(_serve_raw(chosen.url, chosen.raw, chosen.batch), uvloop=chosen.uvloop)
     else:
+        spare_the_collector()  # as `sitq worker` does
         run(_serve_sitq(chosen.url, counts, count=chosen.count), uvloop=chosen.uvloop)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from bench.stores import memory, sqlite
+from bench.stores import memory, postgres, redis, sqlite
 from bench.stores.store import Store
 
-STORES: Final[dict[str, Store]] = {each.name: each for each in (memory.STORE, sqlite.STORE)}
+STORES: Final[dict[str, Store]] = {
+    each.name: each for each in (memory.STORE, sqlite.STORE, postgres.STORE, redis.STORE)
+}

@@ -18,7 +18,7 @@ BATCH: Final = 100
 QUEUE: Final = "default"
 NAME: Final = "bench.bodies:noop"
 
-_GROUP: Final = 2000
+GROUP: Final = 2000
 _PAYLOAD: Final = bytes(100)
 _RESULT: Final = bytes(60)
 
@@ -31,7 +31,7 @@ def plain(n: int) -> Iterator[Record]:
 async def put(backend: Backend, records: Iterable[Record]) -> None:
     """Store prepared records."""
     source = iter(records)
-    while group := list(islice(source, _GROUP)):
+    while group := list(islice(source, GROUP)):
         (answers,) = await backend.put([group])
         refused = [each for each in answers if isinstance(each, Refused)]
         if refused:
