@@ -2,8 +2,11 @@
 # The environment lives in .venv and is made when it is needed, with uv where there is one and with pip otherwise.
 
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
+TIME ?= 1800
+SEED ?=
+STORES ?= sqlite,postgres,redis
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,14 +15,20 @@ PACKAGE := $(VENV)/.package
 TOOLS := $(VENV)/.tools
 UV := $(shell command -v uv 2>/dev/null)
 
+# Nothing outside of this folder is touched.
+TEMPORARY := $(CURDIR)/.cache/tmp
+$(shell mkdir -p '$(TEMPORARY)')
+export TMPDIR := $(TEMPORARY)
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
 # mkdocs-material announces its successor on every run.
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs docs-serve format clean \
-	format-check lint types imports spelling coverage
+.PHONY: help demo test simulate storm crash recovery stops conformance outage damage bloat sabotage check bench docs \
+	docs-serve format clean format-check lint types imports spelling coverage
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +37,48 @@ demo: $(PACKAGE) ## Enqueue tasks into a SQLite file, run them in worker process
 	@$(PY) examples/demo/run.py $(ARGS)
 
 test: $(TOOLS) ## Run the tests (ARGS="tests/unit -k name" for some of them)
-	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+simulate: $(TOOLS) ## Simulate fleets on bad days (ARGS="--seeds 0:5000", ARGS="--seed 17" to replay one)
+	@$(PY) tests/simulation $(ARGS)
+
+sabotage: $(TOOLS) ## Take away one line of safety at a time, and see which test notices (ARGS="fence" for some)
+	@$(PY) tests/sabotage $(ARGS)
 
 check: format-check lint types imports spelling docs test ## Run everything that a change must pass
 
 bench: $(PACKAGE) ## Measure the speed (ARGS="--help" lists the choices)
 	@$(PY) -m bench $(ARGS)
+
+storm: $(TOOLS) ## Let storms rage for half an hour, then judge what happened (TIME=60 SEED=7 STORES=redis ARGS="--kills=500")
+	@nice $(PY) -m sitq.testing.storm storm --store=$(STORES) --time=$(TIME) $(if $(SEED),--seed=$(SEED)) $(ARGS)
+	@$(MAKE) --no-print-directory crash ARGS=
+
+crash: $(PACKAGE) ## Cut the power at 20,000 moments, and see what SQLite's disk holds (SEED=7 ARGS="--images=500")
+	@nice $(PY) tests/crash --images=20000 $(if $(SEED),--seed=$(SEED)) $(ARGS)
+	@nice $(PY) tests/crash --images=4000 --synchronous=NORMAL $(if $(SEED),--seed=$(SEED)) $(ARGS)
+
+recovery: $(TOOLS) ## Measure how soon tasks of dead workers start again, and that no others are lost (STORES=redis)
+	@$(PY) -m sitq.testing.storm recovery --store=$(STORES) --kills=200 $(ARGS)
+	@$(PY) -m sitq.testing.storm supervised --store=$(STORES) --kills=50 $(ARGS)
+	@$(PY) -m sitq.testing.storm zombies --store=$(STORES) --tasks=1200 $(ARGS)
+	@$(PY) -m sitq.testing.storm load --store=$(STORES) --seconds=60 $(ARGS)
+
+stops: $(TOOLS) ## Tell workers to end at 1,000 random instants on each store, and see that no task is lost (STORES=redis)
+	@nice $(PY) -m sitq.testing.storm stops --store=$(STORES) --kills=1000 $(if $(SEED),--seed=$(SEED)) $(ARGS)
+
+conformance: $(TOOLS) ## Run all promises of a store on Redis 6.2, on Valkey and on a cluster, not only some
+	@SITQ_TEST_WHOLE=1 $(BIN)/pytest -n $(WORKERS) tests/conformance/test_redis_kinds.py $(ARGS)
+
+outage: $(TOOLS) ## Take the servers away for a minute, and see that no running task is started again (TIME=60)
+	@SITQ_TEST_OUTAGE=$(if $(filter file,$(origin TIME)),60,$(TIME)) $(BIN)/pytest -n $(WORKERS) tests/faults/test_outage.py \
+		tests/faults/test_network.py::test_each_swallowed_answer_breaks_a_connection_and_makes_no_task_twice $(ARGS)
+
+damage: $(TOOLS) ## Put every wrong value into every column of a PostgreSQL store, and see that its queues go on
+	@SITQ_TEST_DAMAGE=1 $(BIN)/pytest -n $(WORKERS) tests/regress/test_postgres_damage.py $(ARGS)
+
+bloat: $(TOOLS) ## Let tasks pass through PostgreSQL for an hour, and see how large its tables become (TIME=600)
+	@SITQ_TEST_BLOAT=$(if $(filter file,$(origin TIME)),3600,$(TIME)) $(BIN)/pytest tests/faults/test_postgres_bloat.py $(ARGS)
 
 docs: $(TOOLS) ## Build the documentation into site/
 	@$(BIN)/mkdocs build --strict
