@@ -2,7 +2,7 @@
 # The environment lives in .venv and is made when it is needed, with uv where there is one and with pip otherwise.
 
 PYTHON ?= python3
-WORKERS ?= 3
+WORKERS ?= 2
 ARGS ?=
 TIME ?= 1800
 SEED ?=

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,7 @@ BUDGET = {
     "regress": 240,
     "sabotage": 60,
 }
-"""Seconds of tests that each layer may take on two cores, of which `make test` runs three at a time.
+"""Seconds of tests that each layer may take on two cores, of which `make test` runs two at a time.
 
 Told, and no failure: what else the machine does, and which layers happen to run beside one another, makes
 threefold differences in these.
@@ -40,6 +42,8 @@ LIMIT = 15 * 60
 """Seconds by the clock that all of them may take; told like the others, as machines differ by more."""
 
 BEGUN = time.monotonic()
+
+THREADS = ("sitq-sqlite", "sitq-postgres", "sitq-leases", "sitq-listener", "sitq-sync", "sitq-health")
 
 pytest_plugins = [
     "sitq.testing.conformance.skips",  # what the suite left out, told under xdist too
@@ -209,6 +213,18 @@ class Place:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_goes_on():
+    """No thread of a store or a worker outlives the test that started it."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + 10
+    while left := [each for each in set(threading.enumerate()) - before if each.name.startswith(THREADS)]:
+        gc.collect()
+        assert time.monotonic() < deadline, f"the test left {left}"
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -31,12 +31,13 @@ from sitq.backends.base import (
 )
 from sitq.backends.hints import Hub, LocalListener
 from sitq.backends.postgres import checkup, inbox, location, plain, schema, within
-from sitq.backends.postgres.connection import ANSWER, Connection
+from sitq.backends.postgres.connection import Connection
 from sitq.backends.postgres.engine import Engine, Job, resolver
 from sitq.backends.postgres.errors import translated
 from sitq.backends.postgres.lease import PostgresLeaseChannel
 from sitq.backends.postgres.lines import USUAL
 from sitq.backends.postgres.notices import NoticedListener, Notices
+from sitq.backends.postgres.patience import ANSWER
 from sitq.backends.postgres.plain import Claimed, Said, Usual
 from sitq.backends.tables import admission, cells, changes, claim, logs, reading, upkeep
 from sitq.backends.tables.usual import Holding
@@ -302,21 +303,15 @@ class PostgresBackend(Backend):
             if said_before is not None:
                 # Its caller was cancelled, and it may be under way still, on another connection.
                 said_before.wait(ANSWER)
-            try:
-                taken = usual.said(db.call(usual.call(engine.me, db.slot, engine.now())))
-                if taken is not None:
-                    reads, now, after = taken.answer
-                    return (plain.whole(db, reads), now, after), engine.plain
-                done = engine.alone(db, slowly)
-                return Said((done.answer, engine.holding), done.topics, done.heard)
-            finally:
-                over()
+            taken = usual.said(db.call(usual.call(engine.me, db.slot, engine.now())))
+            if taken is not None:
+                reads, now, after = taken.answer
+                return (plain.whole(db, reads), now, after), engine.plain
+            done = engine.alone(db, slowly)
+            return Said((done.answer, engine.holding), done.topics, done.heard)
 
-        try:
-            return await self._do(engine, "claim", action)
-        except Exception:
-            over()  # without a connection it was not even begun
-            raise
+        # It is over when it is answered, and not when a try of it has failed: the next one may claim.
+        return await self._do(engine, "claim", action, over=over)
 
     def _begin(self, claim_id: str) -> Callable[[], None]:
         """Note that a claim is under way; what is to be called when it no longer is."""
@@ -516,9 +511,21 @@ class PostgresBackend(Backend):
         action: Callable[[Connection], T | Said[T]],
         *,
         repeatable: bool = True,
+        over: Callable[[], None] = lambda: None,
     ) -> T:
+        """Have a thread do it. `over` is called as soon as nothing is under way any more."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        engine.submit(Job(operation, action, resolver(future), repeatable))
+        resolve = resolver(future)
+
+        def answer(value: T | None, error: Exception | None) -> None:
+            over()
+            resolve(value, error)
+
+        try:
+            engine.submit(Job(operation, action, answer, repeatable))
+        except BackendError:
+            over()
+            raise
         return await future
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from collections.abc import Generator, Iterable
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from sitq.backends.postgres.binary import Call, Row
+from sitq.backends.postgres.patience import PatientConnection, question
 from sitq.backends.postgres.statements import statements
 from sitq.backends.tables.lanes import Lanes
 from sitq.clock import Clock
@@ -33,56 +33,6 @@ _SETTINGS: Final = {
 }
 """So that a connection whose other end is gone is found in ten seconds; what the user says counts more."""
 
-ANSWER: Final = 5.0
-"""Seconds within which the server says something to what it was asked: no statement of a store takes longer.
-
-TCP alone does not find a server that stands still, nor one behind a proxy: their ends go on acknowledging.
-"""
-
-_LOOK: Final = 0.5
-"""Seconds between looks at how long that was."""
-
-
-class PatientConnection(psycopg.Connection[Any]):
-    """A connection that gives itself up when the server does not answer."""
-
-    patience: float | None = ANSWER
-    """Seconds to wait for an answer; None waits for ever."""
-
-    def wait(self, gen: Any, interval: float = _LOOK, *args: Any, **more: Any) -> Any:
-        """Wait for an answer.
-
-        Raises:
-            psycopg.OperationalError: There was none in time; the connection is closed.
-        """
-        if self.patience is None:
-            return super().wait(gen, interval, *args, **more)
-        try:
-            return super().wait(_within(self.patience, gen), interval, *args, **more)
-        except NoAnswerError:
-            self.pgconn.finish()  # it may still do what it was asked, but nobody would hear of it
-            raise
-
-
-class NoAnswerError(psycopg.OperationalError):
-    """The server did not answer in time."""
-
-
-def _within(seconds: float, waiting: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """What the driver waits for, and an error if nothing of it comes for so many seconds."""
-    deadline = time.monotonic() + seconds
-    try:
-        state = next(waiting)
-        while True:
-            ready = yield state
-            if ready:
-                deadline = time.monotonic() + seconds
-            elif time.monotonic() >= deadline:
-                raise NoAnswerError(f"no answer within {seconds:g} s")
-            state = waiting.send(ready)
-    except StopIteration as end:
-        return end.value
-
 
 class Connection:
     """A connection that is used by one thread at a time.
@@ -99,8 +49,8 @@ class Connection:
         Raises:
             psycopg.Error: That was not possible.
         """
-        settings: dict[str, Any] = {**_SETTINGS, **conninfo_to_dict(conninfo)}
-        self.raw = PatientConnection.connect(autocommit=True, **settings)
+        self._settings: dict[str, Any] = {**_SETTINGS, **conninfo_to_dict(conninfo)}
+        self.raw = PatientConnection.connect(autocommit=True, **self._settings)
         self.sql = statements(namespace)
         self.lanes = Lanes()
         self.slot = random.randrange(1, SLOTS)
@@ -117,6 +67,7 @@ class Connection:
         self.direct = answer is not None and answer[0] == self.raw.info.backend_pid
         self.raw.prepare_threshold = 3 if self.direct else None
         if self.direct:
+            self.raw.at_work = question(self.raw, self._settings)
             self.raw.execute(self.sql["plan_by_indexes"], prepare=False)
 
     @property

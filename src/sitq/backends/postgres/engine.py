@@ -24,11 +24,12 @@ import msgspec
 from sitq.backends.hints import Hub
 from sitq.backends.postgres import binary
 from sitq.backends.postgres.binary import Call, Row
-from sitq.backends.postgres.connection import Connection, NoAnswerError
+from sitq.backends.postgres.connection import Connection
 from sitq.backends.postgres.errors import is_away, is_damage, is_passing, translated
 from sitq.backends.postgres.line import Line
 from sitq.backends.postgres.lines import Lines
 from sitq.backends.postgres.mend import mend
+from sitq.backends.postgres.patience import NoAnswerError
 from sitq.backends.postgres.plain import Places, Said, Usual
 from sitq.backends.postgres.statements import lock_of
 from sitq.backends.tables.counts import Counts

@@ -17,7 +17,8 @@ from psycopg.pq import ConnStatus, Format
 from psycopg.pq.abc import PGresult
 
 from sitq.backends.postgres.binary import Call, Row
-from sitq.backends.postgres.connection import ANSWER, Connection, NoAnswerError, checked, row_of
+from sitq.backends.postgres.connection import Connection, checked, row_of
+from sitq.backends.postgres.patience import ANSWER, NoAnswerError
 
 Told = Callable[[Row | None, Exception | None], None]
 """Is told the only row that came of a call, or what went wrong."""
