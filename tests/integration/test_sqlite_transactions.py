@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from sitq import ConcurrencyLimit, Task, TaskQueue, Unique, ValidationError, Worker
 from sitq.backends.sqlite import SQLiteBackend
+from sitq.backends.sqlite.connection import Connection
+from sitq.backends.sqlite.vigil import Vigil
 from sitq.exceptions import (
     BackendError,
     DependencyError,
@@ -345,3 +347,21 @@ async def test_a_store_in_memory_has_no_file_that_a_connection_could_lead_to(tmp
             pytest.raises(ValidationError, match="in memory"),
         ):
             await queue.within(connection).enqueue(abs, -1)
+
+
+def test_what_watches_for_the_end_of_a_transaction_ends_also_in_the_middle_of_a_look(path):
+    vigil = Vigil(Connection(path, "sitq"), lambda: None)
+    stopping = threading.Thread(target=vigil.stop)
+    look = vigil._can_lock
+
+    def look_while_it_is_stopped():
+        if not stopping.ident:
+            stopping.start()
+            stopping.join(0.2)
+        return look()
+
+    vigil._can_lock = look_while_it_is_stopped
+    vigil.expect()
+    vigil._thread.join(10)
+    assert not vigil._thread.is_alive()
+    stopping.join()

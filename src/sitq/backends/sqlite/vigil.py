@@ -43,8 +43,9 @@ class Vigil:
 
     def stop(self, timeout: float | None = 2) -> None:
         """End the thread, whatever is open. Idempotent."""
-        self._closed.set()
-        self._open.set()
+        with self._turn:  # a look that is under way says that nothing is open, and not after this
+            self._closed.set()
+            self._open.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 

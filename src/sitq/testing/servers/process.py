@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,6 +23,9 @@ READY_WITHIN: Final = 60.0
 
 _parent: Final = ThreadPoolExecutor(1, thread_name_prefix="sitq-servers")
 """A thread for as long as this process: Linux sends the death signal when the *thread* that forked ends."""
+
+_dice: Final = random.SystemRandom()
+"""Not a seeded one: processes of one test run would all draw the same ports."""
 
 _DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
@@ -191,11 +195,17 @@ def alive(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback that nobody listens on now.
+
+    It is none of those that a system gives to outgoing connections (from 32768 on), so none of these takes it
+    before the server is there, or while it is restarted.
+    """
+    while True:
+        port = _dice.randrange(15_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 _prctl: Callable[[int, int], int] | None = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
