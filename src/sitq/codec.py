@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from sitq import functions
 from sitq.arguments import Prepared, holds_secret, prepare, put_secret, restore
@@ -12,9 +12,10 @@ from sitq.contents import Contents
 from sitq.exceptions import SerializationError, ValidationError
 from sitq.imprint import Call, imprint, refuse_to_wait
 from sitq.keys import KeyRing
+from sitq.mould import Mould
 from sitq.options import NO_OPTIONS, Options
 from sitq.parcel import Manifest, Spilled
-from sitq.parents import ParentMetError
+from sitq.parents import KINDS, ParentMetError
 from sitq.preview import preview
 from sitq.record import Edge, Record
 from sitq.serialization import (
@@ -35,6 +36,8 @@ from sitq.wrapper import Wrapper
 
 if TYPE_CHECKING:
     from sitq.backends.base import Backend
+
+_MOST_MOULDS: Final = 1000
 
 
 class Codec:
@@ -70,6 +73,7 @@ class Codec:
         """Answers what is called in the place of a function that a task names; asked once for each."""
         self._resolved: dict[tuple[str, bool], Callable[..., Any]] = {}
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._moulds: dict[int, Mould] = {}
 
     @classmethod
     def of(
@@ -91,7 +95,7 @@ class Codec:
             room=None if spill is None else SpillRoom(spill, backend),
         )
 
-    def record(  # noqa: C901 - each branch is one `if` of a plain task
+    def record(
         self,
         task_id: str,
         function: Callable[..., Any],
@@ -101,7 +105,6 @@ class Codec:
         *,
         queue: str = "default",
         reply: str | None = None,
-        prepared: Prepared | None = None,
         exact: bool = True,
     ) -> Record:
         """The record of a new task; where `contents.pending` is not empty then, it is to be flushed first.
@@ -115,6 +118,31 @@ class Codec:
             ConfigurationError: An argument is secret, and there is no key or no library to encrypt it with.
         """
         naming = functions.name_of(function)
+        if options is NO_OPTIONS and not kwargs:
+            mould = self._moulds.get(id(naming))
+            if mould is None or mould.naming is not naming or mould.queue != queue:
+                mould = self._new_mould(function, naming, queue)
+            record = None if mould is None else self._cast(mould, task_id, tuple(args), reply)
+            if record is not None:
+                return record
+        return self._record(
+            task_id, function, naming, args, kwargs, options, queue=queue, reply=reply, exact=exact
+        )
+
+    def _record(  # noqa: C901, PLR0917 - each branch is one `if` of a plain task
+        self,
+        task_id: str,
+        function: Callable[..., Any],
+        naming: functions.Naming,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Options,
+        *,
+        queue: str,
+        reply: str | None,
+        exact: bool,
+        prepared: Prepared | None = None,
+    ) -> Record:
         if naming.registered:
             function = functions.plain(function)
         shape = shape_of(function)
@@ -140,9 +168,10 @@ class Codec:
         except SerializationError as error:
             if prepared is None and holds_secret(args, kwargs):
                 call = prepare(function, shape, self._packing, args, kwargs)
-                return self.record(
+                return self._record(
                     task_id,
                     function,
+                    naming,
                     args,
                     kwargs,
                     options,
@@ -173,6 +202,35 @@ class Codec:
             self.contents.check(record)
             _depend(record, parents or {})
         return record
+
+    def _cast(self, mould: Mould, task_id: str, args: tuple[Any, ...], reply: str | None) -> Record | None:
+        """The record of a usual task, or None if there is something about the call that is not usual."""
+        if len(args) != mould.exact:
+            return None
+        for value in args:
+            if type(value) in KINDS:
+                return None
+        try:
+            body = self._serializer.dumps((args, {}))
+        except Exception:  # noqa: BLE001 - the long way says what is wrong
+            return None
+        if type(body) is not bytes or len(body) > self._most_inside:
+            return None
+        return mould.cast(task_id, args, body, reply)
+
+    def _new_mould(self, function: Callable[..., Any], naming: functions.Naming, queue: str) -> Mould | None:
+        """The mould of a function's usual tasks; None if it has none."""
+        if not (naming.is_plain and self.wrapper.unsigned):
+            return None
+        shape = shape_of(functions.plain(function))
+        packed = shape.typed and self._packing is not None
+        if shape.exact < 0 or shape.secret or packed or functions.name_of(function) is not naming:
+            return None
+        if len(self._moulds) >= _MOST_MOULDS:
+            self._moulds.clear()
+        mould = Mould(naming, shape, queue, self.wrapper.form("task", queue, naming.name))
+        self._moulds[id(naming)] = mould
+        return mould
 
     def following(self, record: Record, task_id: str, name: str, args: tuple[Any, ...]) -> Record:
         """The record of a task that another one brings with it when it ends, in the same queue.

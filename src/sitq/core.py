@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import time
-from typing import Any, Unpack, cast
+from types import FunctionType
+from typing import Any, Final, Unpack, cast
 
 from sitq import validation
 from sitq.clock import as_datetime
@@ -16,6 +17,8 @@ from sitq.keywords import GivenOptions
 from sitq.options import NO_OPTIONS, Options, make_options
 from sitq.parents import Parent
 from sitq.record import State
+
+_QUEUED: Final = State.QUEUED.value
 
 
 def _now() -> datetime:
@@ -50,12 +53,14 @@ class Task(Parent):
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[GivenOptions],
     ) -> None:
-        self.function = validation.function(function, "Task({}, …)")
+        self.function = (
+            function if type(function) is FunctionType else validation.function(function, "Task({}, …)")
+        )
         self.args = args if type(args) is tuple else _arguments(args)
         self.kwargs: dict[str, Any] = {} if kwargs is None else _keywords(kwargs)
         self.options: Options = make_options(NO_OPTIONS, options) if options else NO_OPTIONS
         self.id: str = self.options.id or new_id()
-        self.status: str = State.QUEUED.value
+        self.status = _QUEUED
         self._made = time()
 
     @property

@@ -53,6 +53,11 @@ class Naming(NamedTuple):
     registered: bool = False
     rules: tuple[Ruled, ...] = ()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the name says all there is to say."""
+        return not (self.by_value or self.rules)
+
 
 class Decorated:
     """What `@task` makes of a function. A worker runs the function itself.

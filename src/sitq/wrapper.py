@@ -59,7 +59,7 @@ class Wrapper:
             SerializationError: They are too large.
         """
         if self.unsigned and not parcel:
-            return self._form(purpose, queue, name).seal(body, task_id)
+            return self.form(purpose, queue, name).seal(body, task_id)
         return seal(
             body,
             purpose=purpose,
@@ -77,7 +77,7 @@ class Wrapper:
         """What is in an envelope of the usual kind, or None for any other, which `open` is for."""
         if not self.unsigned:
             return None
-        return self._form(purpose, record.queue, record.name).open(data, record.id)
+        return self.form(purpose, record.queue, record.name).open(data, record.id)
 
     def open(self, data: bytes, purpose: Purpose, record: Record, name: str | None = None) -> Opened:
         """What is in an envelope of a task, once it is known to belong there and to be trustworthy.
@@ -146,8 +146,8 @@ class Wrapper:
             )
         return serializer
 
-    def _form(self, purpose: Purpose, queue: str, name: str) -> Form:
-        """The prepared envelope, where there is nothing to sign or to verify."""
+    def form(self, purpose: Purpose, queue: str, name: str) -> Form:
+        """The prepared envelope of a function in a queue, where there is nothing to sign or to verify."""
         forms = self._forms
         form = forms.get((purpose, queue, name))
         if form is None:

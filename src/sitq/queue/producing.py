@@ -141,28 +141,28 @@ class Producing(QueueBase):
 
     def _records(self, session: Session, tasks: Sequence[Task]) -> tuple[list[Record], bool]:
         """The records of tasks, and whether one of them may wait for room in its queue."""
-        made = [self._record(session, task) for task in tasks]
-        return [record for record, _ in made], any(waits for _, waits in made)
-
-    def _record(self, session: Session, task: Task) -> tuple[Record, bool]:
-        if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
-            raise ValidationError(_no_task(task))
-        function, args, options = called(task.function, task.args, task.options)
-        try:
-            record = session.codec.record(
-                task.id,
-                function,
-                args,
-                task.kwargs,
-                options,
-                queue=self.queue,
-                reply=session.waiter.topic,
-                exact=not self._middleware,
-            )
-        except SitqError as error:
-            put_in_context(error, task.id, "enqueue")
-            raise
-        return record, self._waits(record, options)
+        make, exact = session.codec.record, not self._middleware
+        queue, reply = self.queue, session.waiter.topic
+        bound = self._max_length is not None or current.get(None) is not None
+        records: list[Record] = []
+        waits = False
+        for task in tasks:
+            if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
+                raise ValidationError(_no_task(task))
+            function, args, options = task.function, task.args, task.options
+            if type(function) is not FunctionType:
+                function, args, options = called(function, args, options)
+            try:
+                record = make(
+                    task.id, function, args, task.kwargs, options, queue=queue, reply=reply, exact=exact
+                )
+            except SitqError as error:
+                put_in_context(error, task.id, "enqueue")
+                raise
+            if bound or record.room is not None:
+                waits |= self._waits(record, options)
+            records.append(record)
+        return records, waits
 
     def _waits(self, record: Record, options: Options) -> bool:
         """Give a record what comes from where it is enqueued; whether it may wait for room in its queue."""

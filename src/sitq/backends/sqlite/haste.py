@@ -25,19 +25,30 @@ def haste() -> Generator[None]:
     back, and CPython asks after `sys.getswitchinterval()`, 5 ms by default: with a dozen steps in a write
     transaction, one busy thread would keep every other process from writing for 60 ms.
     """
+    begin()
+    try:
+        yield
+    finally:
+        end()
+
+
+def begin() -> None:
+    """Let threads that compute give way sooner until `end` is called as often as this, from any thread."""
     global _open, _usual  # noqa: PLW0603 - the interval is the process's own
     with _lock:
         if not _open:
             _usual = sys.getswitchinterval()
             sys.setswitchinterval(min(INTERVAL, _usual))
         _open += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _open -= 1
-            if not _open:
-                sys.setswitchinterval(_usual)
+
+
+def end() -> None:
+    """Take one `begin` back."""
+    global _open  # noqa: PLW0603 - as above
+    with _lock:
+        _open = max(0, _open - 1)  # a fork forgets those of its parent
+        if not _open:
+            sys.setswitchinterval(_usual)
 
 
 def _forget() -> None:

@@ -25,17 +25,28 @@ Entry = tuple[Record, bytes]
 """A new task and its packed record."""
 
 _Key = LaneKey | tuple[str, str, str | None]
+"""What stands for the lane key of a task: for most, something shorter."""
 
 _placed = msgspec.json.Decoder(tuple[int, set[str]]).decode
 
 
 def are_plain(groups: Sequence[Sequence[Entry]], most: int) -> bool:
     """Whether nothing can speak against new tasks, with payloads of at most so many bytes."""
-    ahead: set[str] = set()
+    tied = False
     for group in groups:
         for record, _ in group:
             if not is_simple(record) or len(record.payload) > most:
                 return False
+            if record.edges:
+                tied = True
+    return not tied or _come_in_order(groups)
+
+
+def _come_in_order(groups: Sequence[Sequence[Entry]]) -> bool:
+    """Whether each task comes after its parents, of which none is in the store yet."""
+    ahead: set[str] = set()
+    for group in groups:
+        for record, _ in group:
             for edge in record.edges:
                 if edge.parent not in ahead:
                     return False
@@ -61,16 +72,17 @@ def put_plain(work: Work, groups: Sequence[Sequence[Entry]]) -> list[list[Answer
     last, known = _placed(work.db.one("placed", encode([record.id for record, _ in new]).decode()))
     if known and any(edge.parent in known for record, _ in new for edge in record.edges):
         return None  # it may have ended
-    answers: list[Answer] = []
-    fresh: list[Entry] = []
-    for entry in new:
-        id = entry[0].id
-        if id in known:
-            answers.append(Duplicate(id))
-        else:
-            known.add(id)
-            fresh.append(entry)
-            answers.append(Placed(id))
+    answers: list[Answer] = [Placed(record.id) for record, _ in new]
+    fresh: list[Entry] = new
+    if known or len({answer.id for answer in answers}) < len(answers):
+        fresh = []
+        for number, entry in enumerate(new):
+            id = entry[0].id
+            if id in known:
+                answers[number] = Duplicate(id)
+            else:
+                known.add(id)
+                fresh.append(entry)
     if fresh:
         _insert(work, fresh, last)
     rest = iter(answers)
@@ -80,7 +92,10 @@ def put_plain(work: Work, groups: Sequence[Sequence[Entry]]) -> list[list[Answer
 def _insert(work: Work, new: Sequence[Entry], last: int) -> None:
     """Store new tasks behind the last sequence."""
     now = work.now
-    keys = [_key(record) for record, _ in new]
+    keys: list[_Key] = [
+        lane_key_of(record) if record.limits or record.fair else (record.queue, record.name, record.python)
+        for record, _ in new
+    ]
     lanes = _line_up(work, keys)
     tied = any([record.edges or record.fair for record, _ in new])  # noqa: C419 - a generator takes longer
     sequences: dict[str, int] = {}
@@ -90,7 +105,7 @@ def _insert(work: Work, new: Sequence[Entry], last: int) -> None:
         last += 1
         arrivals = lanes[key]
         lane = arrivals.lane
-        due = max(record.due, now)
+        due = record.due if record.due > now else now  # noqa: FURB136 - `max` is a call
         if record.edges:
             stage = BLOCKED
             arrivals.blocked += 1
@@ -98,7 +113,8 @@ def _insert(work: Work, new: Sequence[Entry], last: int) -> None:
             due += record.delay
             arrivals.queued += 1
             stage = READY if due <= now else QUEUED
-            if stage == READY and (arrivals.head is None or (-record.priority, last) < arrivals.head):
+            head = arrivals.head
+            if stage == READY and (head is None or -record.priority < head[0]):
                 arrivals.head = -record.priority, last
         tasks += (last, record.id, lane.queue, lane.id, stage, record.priority, due, now, record.reply)
         bodies += (last, packed)
@@ -122,13 +138,6 @@ def _ties(work: Work, record: Record, sequences: dict[str, int]) -> tuple[int | 
     child = sequences[record.id]
     work.edges += [(sequences[parent], child, effects, 0) for parent, effects in letters.items()]
     return record.delay or None, stride, len(letters), 1 if rules.needs_arming(record.edges) else None
-
-
-def _key(record: Record) -> _Key:
-    """What stands for the lane key of a task: for most, something shorter."""
-    if record.limits or record.fair:
-        return lane_key_of(record)
-    return record.queue, record.name, record.python
 
 
 def _line_up(work: Work, keys: Iterable[_Key]) -> dict[_Key, Arrivals]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sitq.backends.hints import Hub
+from sitq.backends.sqlite import haste
 from sitq.backends.sqlite.checkpoint import checkpoint
 from sitq.backends.sqlite.connection import Connection
 from sitq.backends.sqlite.errors import is_full, translated
@@ -33,6 +34,9 @@ logger = logging.getLogger("sitq.backends.sqlite")
 
 MOST: Final = 2000
 """About how many rows one transaction writes; others, renewals above all, wait for as long as it lasts."""
+
+MANY: Final = 500
+"""So many rows are worth a transaction of their own."""
 
 _STALE_TOO_OFTEN: Final = 2
 
@@ -87,12 +91,16 @@ class Writer:
         """Have a job done.
 
         The thread is woken when the turn of the event loop is over, so that what the loop's tasks ask for in
-        one turn, such as a worker's settles and its next claim, is done in one transaction.
+        one turn, such as a worker's settles and its next claim, is done in one transaction. A job that would
+        fill one by itself is begun at once, while the loop's other tasks go on.
         """
         if self._closed:
             raise BackendError(f"the store in {self.path} is closed", operation=job.operation)
         self._inbox.append(job)
-        if job.loop is None:
+        if job.rows >= MANY:
+            haste.begin()  # the loop has its own to do now, and would let the thread wait for it
+            self._bell.put(None)
+        elif job.loop is None:
             self._bell.put(None)
         elif job.loop not in self._ringing:
             self._ringing.add(job.loop)
@@ -117,6 +125,9 @@ class Writer:
         try:
             while (batch := self._collect()) is not None:
                 self._do(batch)
+                for job in batch:
+                    if job.rows >= MANY:
+                        haste.end()
         finally:
             self._closed = True
             self.db.close()
@@ -126,6 +137,8 @@ class Writer:
         while self._inbox:
             job = self._inbox.popleft()
             if job is not None:
+                if job.rows >= MANY:
+                    haste.end()
                 error = BackendError(f"the store in {self.path} is closed", operation=job.operation)
                 _tell([(job, None, error)])
 
