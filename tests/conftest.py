@@ -43,7 +43,14 @@ LIMIT = 15 * 60
 
 BEGUN = time.monotonic()
 
-THREADS = ("sitq-sqlite", "sitq-postgres", "sitq-leases", "sitq-listener", "sitq-sync", "sitq-health")
+THREADS = (  # of stores, lease keepers and faces, which end when these are closed
+    "sitq-sqlite",
+    "sitq-postgres",
+    "sitq-leases",
+    "sitq-listener",
+    "sitq-sync",
+    "sitq-health",
+)
 
 pytest_plugins = [
     "sitq.testing.conformance.skips",  # what the suite left out, told under xdist too
@@ -217,7 +224,7 @@ class Place:
 
 @pytest.fixture(autouse=True)
 def no_thread_goes_on():
-    """No thread of a store or a worker outlives the test that started it."""
+    """None of `THREADS` outlives the test that started it."""
     before = set(threading.enumerate())
     yield
     deadline = time.monotonic() + 10

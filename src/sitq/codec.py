@@ -118,15 +118,27 @@ class Codec:
             ConfigurationError: An argument is secret, and there is no key or no library to encrypt it with.
         """
         naming = functions.name_of(function)
+        body: bytes | None = None
         if options is NO_OPTIONS and not kwargs:
             mould = self._moulds.get(id(naming))
             if mould is None or mould.naming is not naming or mould.queue != queue:
                 mould = self._new_mould(function, naming, queue)
-            record = None if mould is None else self._cast(mould, task_id, tuple(args), reply)
-            if record is not None:
-                return record
+            if mould is not None and mould.exact == len(args):
+                args = tuple(args)
+                body = self._usual_body(args)
+                if body is not None and len(body) <= self._most_inside:
+                    return mould.cast(task_id, args, body, reply)
         return self._record(
-            task_id, function, naming, args, kwargs, options, queue=queue, reply=reply, exact=exact
+            task_id,
+            function,
+            naming,
+            args,
+            kwargs,
+            options,
+            queue=queue,
+            reply=reply,
+            exact=exact,
+            body=body,
         )
 
     def _record(  # noqa: C901, PLR0917 - each branch is one `if` of a plain task
@@ -142,6 +154,7 @@ class Codec:
         reply: str | None,
         exact: bool,
         prepared: Prepared | None = None,
+        body: bytes | None = None,
     ) -> Record:
         if naming.registered:
             function = functions.plain(function)
@@ -159,12 +172,8 @@ class Codec:
         carried = function if by_value else None
         parents: dict[str, str] | None = None
         try:
-            if has_direct(args, kwargs):
-                body, parents = dumps_call_with_parents(
-                    self._serializer, args, kwargs, carried, target=function
-                )
-            else:
-                body = dumps_call(self._serializer, args, kwargs, carried, target=function)
+            if body is None:
+                body, parents = self._serialized(args, kwargs, carried, function)
         except SerializationError as error:
             if prepared is None and holds_secret(args, kwargs):
                 call = prepare(function, shape, self._packing, args, kwargs)
@@ -203,20 +212,29 @@ class Codec:
             _depend(record, parents or {})
         return record
 
-    def _cast(self, mould: Mould, task_id: str, args: tuple[Any, ...], reply: str | None) -> Record | None:
-        """The record of a usual task, or None if there is something about the call that is not usual."""
-        if len(args) != mould.exact:
-            return None
+    def _serialized(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        carried: Callable[..., Any] | None,
+        function: Callable[..., Any],
+    ) -> tuple[bytes, dict[str, str] | None]:
+        if has_direct(args, kwargs):
+            return dumps_call_with_parents(self._serializer, args, kwargs, carried, target=function)
+        return dumps_call(self._serializer, args, kwargs, carried, target=function), None
+
+    def _usual_body(self, args: tuple[Any, ...]) -> bytes | None:
+        """The serialized call with these arguments, or None if there is something unusual about them."""
         for value in args:
             if type(value) in KINDS:
                 return None
         try:
-            body = self._serializer.dumps((args, {}))
-        except Exception:  # noqa: BLE001 - the long way says what is wrong
+            body: object = self._serializer.dumps((args, {}))
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001 - the long way says what is wrong
             return None
-        if type(body) is not bytes or len(body) > self._most_inside:
-            return None
-        return mould.cast(task_id, args, body, reply)
+        return body if type(body) is bytes else None
 
     def _new_mould(self, function: Callable[..., Any], naming: functions.Naming, queue: str) -> Mould | None:
         """The mould of a function's usual tasks; None if it has none."""

@@ -28,7 +28,7 @@ def test_a_server_that_says_nothing_is_given_up_and_its_connection_closed(server
         connection = Connection(proxy.url(server.url()), "sitq")
         proxy.hold()
         begun = time.monotonic()
-        with pytest.raises(psycopg.OperationalError, match=r"no answer within 0\.6 s"):
+        with pytest.raises(psycopg.OperationalError, match=r"no answer within \d"):
             connection.raw.execute("SELECT 1")
         assert time.monotonic() - begun < 6
         assert not connection.usable
@@ -47,7 +47,7 @@ def test_a_question_that_never_came_to_the_server_is_given_up_though_others_come
         connection = Connection(proxy.url(server.url()), "sitq")
         proxy.hold(forget=True)
         proxy.heal()
-        with pytest.raises(psycopg.OperationalError, match=r"no answer within 0\.6 s"):
+        with pytest.raises(psycopg.OperationalError, match=r"no answer within \d"):
             connection.raw.execute("SELECT pg_sleep(2)")
 
 
@@ -82,3 +82,19 @@ async def test_an_event_loop_that_gets_no_answer_gives_its_connection_up(server)
             proxy.heal()
             assert [answer.id for (answer,) in await putting] == ["second"]
             assert await backend.get(["second"]) != [None]
+
+
+@pytest.mark.usefixtures("patience")
+async def test_an_event_loop_waits_for_a_server_that_is_at_work(server):
+    schemas = Schemas(server.url())
+    namespace = schemas.get()
+    async with PostgresBackend(server.url(), namespace=namespace, migrate=True) as backend:
+        await backend.put([[Record(id="first", name="work")]])
+        (line,) = backend._engine.lines._lines
+        with psycopg.connect(server.url()) as db:
+            db.execute(f"LOCK TABLE {namespace}.task")
+            putting = asyncio.create_task(backend.put([[Record(id="second", name="work")]]))
+            assert not (await asyncio.wait([putting], timeout=2.5))[0]
+        assert [answer.id for (answer,) in await putting] == ["second"]
+        assert backend._engine.lines._lines == (line,)
+        assert not backend._engine._doubts

@@ -1,5 +1,8 @@
 """Usual tasks are made from moulds: what they come to is what the long way makes of them."""
 
+import contextlib
+import pickle
+
 import pytest
 
 from sitq import Task, functions
@@ -80,6 +83,40 @@ def test_what_is_not_usual_about_a_call_is_noticed():
     parent = Task(nothing)
     for args in ((parent, 1), ([parent], 1)):
         assert [edge.parent for edge in made(codec, pair, *args).edges] == [parent.id]
+
+
+class Ending:
+    def __reduce__(self):
+        raise SystemExit("bye")
+
+
+class Counting:
+    """A serializer that catches nothing, and counts."""
+
+    name = "counting"
+    carries_code = True
+    dumped = 0
+
+    def dumps(self, value):
+        self.dumped += 1
+        return pickle.dumps(value)
+
+    def loads(self, data):
+        return pickle.loads(data)
+
+
+def test_an_argument_that_ends_the_program_when_it_is_serialized_does_not():
+    with pytest.raises(SerializationError, match=r"argument 1 \('first'\)"):
+        made(Codec(Counting()), pair, Ending(), 1)
+
+
+def test_what_is_too_large_for_its_record_is_serialized_once():
+    serializer = Counting()
+    codec = Codec(serializer)
+    codec._most_inside = 100
+    with contextlib.suppress(Exception):  # there is no place beside the record here
+        made(codec, pair, 1, "x" * 200)
+    assert serializer.dumped == 1
 
 
 def test_no_more_moulds_are_kept_than_make_sense(monkeypatch):

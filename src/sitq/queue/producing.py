@@ -149,7 +149,8 @@ class Producing(QueueBase):
         for task in tasks:
             if not isinstance(task, Task):  # pyright: ignore[reportUnnecessaryIsInstance] - the edge
                 raise ValidationError(_no_task(task))
-            function, args, options = task.function, task.args, task.options
+            function, options = task.function, task.options
+            args: Sequence[Any] = task.args
             if type(function) is not FunctionType:
                 function, args, options = called(function, args, options)
             try:

@@ -37,7 +37,7 @@ from sitq.backends.postgres.errors import translated
 from sitq.backends.postgres.lease import PostgresLeaseChannel
 from sitq.backends.postgres.lines import USUAL
 from sitq.backends.postgres.notices import NoticedListener, Notices
-from sitq.backends.postgres.patience import ANSWER
+from sitq.backends.postgres.patience import LONGEST
 from sitq.backends.postgres.plain import Claimed, Said, Usual
 from sitq.backends.tables import admission, cells, changes, claim, logs, reading, upkeep
 from sitq.backends.tables.usual import Holding
@@ -300,9 +300,11 @@ class PostgresBackend(Backend):
             return reads, work.now, after
 
         def action(db: Connection) -> tuple[Claimed, Holding] | Said[tuple[Claimed, Holding]]:
+            nonlocal said_before
             if said_before is not None:
                 # Its caller was cancelled, and it may be under way still, on another connection.
-                said_before.wait(ANSWER)
+                said_before.wait(LONGEST)
+                said_before = None
             taken = usual.said(db.call(usual.call(engine.me, db.slot, engine.now())))
             if taken is not None:
                 reads, now, after = taken.answer
@@ -523,7 +525,7 @@ class PostgresBackend(Backend):
 
         try:
             engine.submit(Job(operation, action, answer, repeatable))
-        except BackendError:
+        except BaseException:
             over()
             raise
         return await future

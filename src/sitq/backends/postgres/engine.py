@@ -29,7 +29,7 @@ from sitq.backends.postgres.errors import is_away, is_damage, is_passing, transl
 from sitq.backends.postgres.line import Line
 from sitq.backends.postgres.lines import Lines
 from sitq.backends.postgres.mend import mend
-from sitq.backends.postgres.patience import NoAnswerError
+from sitq.backends.postgres.patience import LONGEST, NoAnswerError
 from sitq.backends.postgres.plain import Places, Said, Usual
 from sitq.backends.postgres.statements import lock_of
 from sitq.backends.tables.counts import Counts
@@ -253,7 +253,7 @@ class Engine:
                 db.lanes.forget()
                 if is_away(error) or not db.usable:
                     seat.leave()
-                    if renewed or not job.repeatable:
+                    if renewed or not job.repeatable or _took_long(error):
                         raise
                     renewed = True
                 elif is_passing(error):
@@ -314,6 +314,11 @@ class Engine:
 
     def _note(self, topics: Iterable[str]) -> Call:
         return Call("tell", (binary.text(self.channel), binary.texts(notes(self.me, topics))))
+
+
+def _took_long(error: Exception) -> bool:
+    """Whether the server was given all the time that there is; once more would double it."""
+    return isinstance(error, NoAnswerError) and error.seconds > LONGEST
 
 
 def notes(me: str, topics: Iterable[str]) -> list[str]:

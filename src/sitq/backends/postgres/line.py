@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +19,7 @@ from psycopg.pq.abc import PGresult
 
 from sitq.backends.postgres.binary import Call, Row
 from sitq.backends.postgres.connection import Connection, checked, row_of
-from sitq.backends.postgres.patience import ANSWER, NoAnswerError
+from sitq.backends.postgres.patience import ANSWER, LONGEST, NoAnswerError
 
 Told = Callable[[Row | None, Exception | None], None]
 """Is told the only row that came of a call, or what went wrong."""
@@ -50,6 +51,7 @@ class Line:
         self._told: Told | None = None
         self._result: PGresult | None = None
         self._asked = 0.0
+        self._waits_since = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._writes = False
         self._retired = False
@@ -62,7 +64,8 @@ class Line:
 
     def ask(self, call: Call, told: Told) -> None:
         """Make a call while the line is idle; `told` hears of its end, whatever becomes of the caller."""
-        self._told, self._asked = told, self.loop.time()
+        self._told = told
+        self._asked = self._waits_since = self.loop.time()
         if self._watch is None:
             self._watch = self.loop.call_later(self._patience, self._look)
         try:
@@ -158,16 +161,40 @@ class Line:
         asked, now = self._told, self.loop.time()
         if asked is None:
             return
-        late = now - self._asked - self._patience
+        late = now - self._waits_since - self._patience
         if late >= 0:
             self._read()  # it may have answered while the loop stood still
             if self._told is not asked:
                 return
             if late < _HELD_UP:
-                self._break(NoAnswerError(f"no answer within {self._patience:g} s"))
+                self._doubt(asked, now)
                 return
-            self._asked = now
-        self._watch = self.loop.call_later(self._asked + self._patience - now, self._look)
+            self._waits_since = now
+        self._watch = self.loop.call_later(self._waits_since + self._patience - now, self._look)
+
+    def _doubt(self, asked: Told, now: float) -> None:
+        """Ask the server, in a thread, whether it is still at work on what it was asked."""
+        at_work = self._db.raw.at_work
+        if at_work is None or now > self._asked + LONGEST:
+            self._break(NoAnswerError(now - self._asked))
+            return
+
+        def ask() -> None:
+            answer = at_work()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._hear, asked, answer)
+
+        threading.Thread(target=ask, name="sitq-postgres-doubt", daemon=True).start()
+
+    def _hear(self, asked: Told, at_work: bool) -> None:  # noqa: FBT001 - what a thread found out
+        if self._told is not asked:  # the answer has come, and the next question has a watch of its own
+            return
+        now = self.loop.time()
+        if at_work:
+            self._waits_since = now
+            self._watch = self.loop.call_later(self._patience, self._look)
+        else:
+            self._break(NoAnswerError(now - self._asked))
 
 
 def abandon(line: Line) -> None:

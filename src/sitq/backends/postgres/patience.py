@@ -23,11 +23,25 @@ _ASKING: Final = 2
 _LOOK: Final = 0.5
 """Seconds between looks at how long that was."""
 
-_AT_WORK: Final = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s"
+_BEGUN: Final = "SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+
+_AT_WORK: Final = """
+SELECT count(*) FROM pg_stat_activity
+WHERE pid = %s AND backend_start = %s AND state = 'active' AND wait_event IS DISTINCT FROM 'SyncRep'
+"""
+"""A session that waits for a standby which is gone may wait for ever."""
 
 
 class NoAnswerError(psycopg.OperationalError):
-    """The server did not answer in time."""
+    """The server did not answer in time.
+
+    Attributes:
+        seconds: How long it was waited for.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:.3g} s")
+        self.seconds = seconds
 
 
 class PatientConnection(psycopg.Connection[Any]):
@@ -71,7 +85,7 @@ def _within(
                 deadline = asked + seconds
             elif time.monotonic() >= deadline:
                 if at_work is None or time.monotonic() > asked + LONGEST or not at_work():
-                    raise NoAnswerError(f"no answer within {seconds:g} s")
+                    raise NoAnswerError(time.monotonic() - asked)
                 deadline = time.monotonic() + seconds
             state = waiting.send(ready)
     except StopIteration as end:
@@ -84,22 +98,27 @@ def question(connection: PatientConnection, settings: dict[str, Any]) -> Callabl
     Args:
         connection: The connection.
         settings: How it was made.
+
+    Raises:
+        psycopg.Error: The server does not say who the session is.
     """
-    pid, there = connection.info.backend_pid, _address(connection)
-    asking: dict[str, Any] = {**settings, "connect_timeout": _ASKING}
+    info = connection.info
+    row = connection.execute(_BEGUN, prepare=False).fetchone()
+    session = info.backend_pid, row and row[0]
+    there = {"host": info.host, "port": info.port, "hostaddr": info.hostaddr}
+    asking: dict[str, Any] = {
+        **settings,
+        **{name: value for name, value in there.items() if value},  # of several servers, the very one
+        "connect_timeout": _ASKING,
+    }
 
     def at_work() -> bool:
         try:
             with PatientConnection.connect(autocommit=True, **asking) as other:
                 other.patience = _ASKING
-                row = other.execute(_AT_WORK, (pid,)).fetchone()
-                return _address(other) == there and row is not None and row[0] is True
+                row = other.execute(_AT_WORK, session).fetchone()
+                return row is not None and row[0] > 0
         except psycopg.Error:
             return False
 
     return at_work
-
-
-def _address(connection: PatientConnection) -> tuple[str, str, int]:
-    info = connection.info
-    return info.host, info.hostaddr, info.port

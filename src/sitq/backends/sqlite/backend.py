@@ -32,7 +32,7 @@ from sitq.backends.sqlite.lease import SQLiteLeaseChannel
 from sitq.backends.sqlite.location import MEMORY, is_ours
 from sitq.backends.sqlite.mend import is_damage
 from sitq.backends.sqlite.plain import are_plain, put_plain
-from sitq.backends.sqlite.writer import Job
+from sitq.backends.sqlite.writer import MANY, Job
 from sitq.backends.tables import admission, cells, changes, claim, logs, look, reading, upkeep
 from sitq.backends.tables.database import Database
 from sitq.backends.tables.row import Read
@@ -183,7 +183,8 @@ class SQLiteBackend(Backend):
             message = f"no room is left for {self.path}: free some on its disk, nothing was stored"
             raise ResourceExhaustionError(message, operation="enqueue")
 
-        return await self._write(engine, "enqueue", action, rows, when_full=when_full)
+        large = rows >= MANY
+        return await self._write(engine, "enqueue", action, rows, when_full=when_full, large=large)
 
     async def put_within(self, connection: object, groups: Sequence[Sequence[Record]]) -> list[list[Answer]]:
         """Store new tasks within the transaction of a `sqlite3` or SQLAlchemy connection, or of a session.
@@ -311,10 +312,12 @@ class SQLiteBackend(Backend):
         *,
         vital: bool = False,
         when_full: Callable[[int], T] | None = None,
+        large: bool = False,
     ) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        engine.writer.submit(Job(operation, action, rows, _resolver(future), loop, peek, vital, when_full))
+        answer = _resolver(future)
+        engine.writer.submit(Job(operation, action, rows, answer, loop, peek, vital, when_full, large))
         return await future
 
     async def _read(self, operation: str, action: Callable[[Database], T]) -> T:

@@ -46,7 +46,9 @@ def end() -> None:
     """Take one `begin` back."""
     global _open  # noqa: PLW0603 - as above
     with _lock:
-        _open = max(0, _open - 1)  # a fork forgets those of its parent
+        if not _open:  # it was begun in the parent of this fork
+            return
+        _open -= 1
         if not _open:
             sys.setswitchinterval(_usual)
 

@@ -43,9 +43,8 @@ class Vigil:
 
     def stop(self, timeout: float | None = 2) -> None:
         """End the thread, whatever is open. Idempotent."""
-        with self._turn:  # a look that is under way says that nothing is open, and not after this
-            self._closed.set()
-            self._open.set()
+        self._closed.set()
+        self._open.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
@@ -69,6 +68,8 @@ class Vigil:
             changed, self._seen = version != self._seen, version
             if over:
                 self._open.clear()
+                if self._closed.is_set():  # it was closed during this look, which is not to hide it
+                    self._open.set()
         if changed:
             self._tell()
         return over

@@ -36,7 +36,7 @@ MOST: Final = 2000
 """About how many rows one transaction writes; others, renewals above all, wait for as long as it lasts."""
 
 MANY: Final = 500
-"""So many rows are worth a transaction of their own."""
+"""So many new rows are worth a transaction of their own."""
 
 _STALE_TOO_OFTEN: Final = 2
 
@@ -49,7 +49,8 @@ class Job:
     """Something to do in a transaction, and who is told what came of it.
 
     `peek` may answer without a transaction; it returns None if one is needed. On a full disk a `vital` job
-    may use the reserve, and `when_full`, if there is one, answers instead of trying.
+    may use the reserve, and `when_full`, if there is one, answers instead of trying. A `large` one is begun
+    at once, whatever else the loop's turn may ask for.
     """
 
     operation: str
@@ -60,6 +61,7 @@ class Job:
     peek: Callable[[Database, int], Any] | None = None
     vital: bool = False
     when_full: Callable[[int], Any] | None = None
+    large: bool = False
 
 
 class Writer:
@@ -79,6 +81,7 @@ class Writer:
         self._version = -1
         self._full_since = 0.0
         self._closed = False
+        self._ended = False
         self._inbox: deque[Job | None] = deque()
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ringing: set[asyncio.AbstractEventLoop] = set()
@@ -91,16 +94,17 @@ class Writer:
         """Have a job done.
 
         The thread is woken when the turn of the event loop is over, so that what the loop's tasks ask for in
-        one turn, such as a worker's settles and its next claim, is done in one transaction. A job that would
-        fill one by itself is begun at once, while the loop's other tasks go on.
+        one turn, such as a worker's settles and its next claim, is done in one transaction. A large job is
+        begun while the loop's other tasks go on.
         """
         if self._closed:
             raise BackendError(f"the store in {self.path} is closed", operation=job.operation)
+        if job.large:
+            haste.begin()  # until the thread has it: the loop computes, and would let the thread wait
         self._inbox.append(job)
-        if job.rows >= MANY:
-            haste.begin()  # the loop has its own to do now, and would let the thread wait for it
-            self._bell.put(None)
-        elif job.loop is None:
+        if self._ended:
+            self._refuse_rest()
+        elif job.large or job.loop is None:
             self._bell.put(None)
         elif job.loop not in self._ringing:
             self._ringing.add(job.loop)
@@ -125,20 +129,18 @@ class Writer:
         try:
             while (batch := self._collect()) is not None:
                 self._do(batch)
-                for job in batch:
-                    if job.rows >= MANY:
-                        haste.end()
         finally:
-            self._closed = True
+            self._closed = self._ended = True
             self.db.close()
             self._refuse_rest()
 
     def _refuse_rest(self) -> None:
         while self._inbox:
-            job = self._inbox.popleft()
+            try:
+                job = self._picked()
+            except IndexError:  # somebody who submitted too late empties it, too
+                return
             if job is not None:
-                if job.rows >= MANY:
-                    haste.end()
                 error = BackendError(f"the store in {self.path} is closed", operation=job.operation)
                 _tell([(job, None, error)])
 
@@ -146,15 +148,21 @@ class Writer:
         """The next jobs, for one transaction; None at the end."""
         while not self._inbox:
             self._bell.get()
-        first = self._inbox.popleft()
+        first = self._picked()
         if first is None:
             return None
         batch, rows = [first], first.rows
         while self._inbox and (job := self._inbox[0]) is not None and rows + job.rows <= MOST:
+            self._picked()
             batch.append(job)
             rows += job.rows
-            self._inbox.popleft()
         return batch
+
+    def _picked(self) -> Job | None:
+        job = self._inbox.popleft()
+        if job is not None and job.large:
+            haste.end()
+        return job
 
     def _do(self, batch: list[Job]) -> None:
         outcomes: list[tuple[Job, Any, Exception | None]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import random
 import signal
@@ -26,6 +27,11 @@ _parent: Final = ThreadPoolExecutor(1, thread_name_prefix="sitq-servers")
 
 _dice: Final = random.SystemRandom()
 """Not a seeded one: processes of one test run would all draw the same ports."""
+
+_TRIES: Final = 1000
+
+_given: Final[set[int]] = set()
+"""Ports that this process has given out: their servers may not be there yet."""
 
 _DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 
@@ -197,15 +203,25 @@ def alive(pid: int) -> bool:
 def free_port() -> int:
     """A port of the loopback that nobody listens on now.
 
-    It is none of those that a system gives to outgoing connections (from 32768 on), so none of these takes it
-    before the server is there, or while it is restarted.
+    It is none of those that Linux gives to outgoing connections, from 32768 on by default: one of these would
+    take it before the server is there, or while it is restarted.
+
+    Raises:
+        ServerError: None was found.
     """
-    while True:
+    for _ in range(_TRIES):
         port = _dice.randrange(15_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((LOOPBACK, port))
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError as error:
+                if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+                    raise
+                continue
+        if port not in _given:
+            _given.add(port)
             return port
+    raise ServerError("no free port was found on the loopback; end the servers of earlier tests")
 
 
 _prctl: Callable[[int, int], int] | None = ctypes.CDLL(None).prctl if sys.platform == "linux" else None

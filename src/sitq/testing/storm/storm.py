@@ -86,6 +86,7 @@ class Storm(Stage):
         kinds = [kind for kind in KINDS if self._can_strike(kind)]
         plan = make_plan(setup.seed, setup.seconds, setup.kills, setup.lease, kinds)
         begun = time.monotonic()
+        # All kills that are asked for are made, however long workers take to be there again for the next one.
         overtime = begun + 3 * setup.seconds + 2 * setup.calm
         while plan or not self._all_enqueued():
             now = time.monotonic()
