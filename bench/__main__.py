@@ -14,7 +14,7 @@ from pathlib import Path
 from bench import cell, machine
 from bench.plan import Plan
 from bench.row import Row
-from bench.stores import STORES
+from bench.stores.every import STORES
 from bench.table import table, verdict
 from bench.workloads import WORKLOADS
 

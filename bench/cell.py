@@ -15,7 +15,7 @@ from typing import Final
 from bench.loop import run
 from bench.plan import Plan
 from bench.row import Row
-from bench.stores import STORES
+from bench.stores.every import STORES
 from bench.workloads import WORKLOADS
 
 _PATIENCE: Final = 240.0

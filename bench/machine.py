@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from bench import loop
 from bench.plan import Plan
-from bench.stores import STORES
+from bench.stores.every import STORES
 
 
 def facts(plan: Plan, stores: Iterable[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.row import Row
-from bench.stores import STORES
+from bench.stores.every import STORES
 
 _HEAD: Final = ("workload", "store", "sitq", "beside it", "ratio", "to reach", "")
 

@@ -1,4 +1,7 @@
-"""A worker in a process of its own: `python -m bench.worker URL --tally FILE`."""
+"""A worker in a process of its own: `python -m bench.worker URL --tally FILE`.
+
+Its memory is measured, so it imports what it needs for one side and one store only.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import importlib
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any, Final
 
 from bench import tally
 from bench.loop import run
-from bench.stores import STORES
+from bench.stores.store import Store
 from bench.tally import Tally
 from sitq import Worker
 from sitq.backends import open_backend
@@ -59,7 +63,8 @@ async def _serve_sitq(url: str, counts: Tally, *, count: bool) -> None:
 
 
 async def _serve_raw(url: str, store: str, batch: int) -> None:
-    raw = STORES[store].raw(url)
+    named: Store = importlib.import_module(f"bench.stores.{store}").STORE
+    raw = named.raw(url)
     await raw.connect()
     work = asyncio.create_task(raw.work(batch))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, work.cancel)
