@@ -75,7 +75,12 @@ def _is_plain(value: Any, depth: int) -> bool:
             if type(key) not in _ATOMS:
                 return False
         value = value.values()
-    for item in value:  # noqa: SIM110 - a generator would take twice as long
-        if type(item) not in _ATOMS and not _is_plain(item, depth - 1):
+    for item in value:
+        inner = type(item)
+        if inner in _ATOMS or (
+            inner in _CONTAINERS and not item
+        ):  # as arguments mostly are: no call for them
+            continue
+        if not _is_plain(item, depth - 1):
             return False
     return True
