@@ -1,6 +1,7 @@
 """The default serializer."""
 
 import pickle
+from collections.abc import Iterable
 from types import NoneType
 from typing import Any, cast
 
@@ -75,11 +76,10 @@ def _is_plain(value: Any, depth: int) -> bool:
             if type(key) not in _ATOMS:
                 return False
         value = value.values()
-    for item in value:
+    items: Iterable[object] = value
+    for item in items:
         inner = type(item)
-        if inner in _ATOMS or (
-            inner in _CONTAINERS and not item
-        ):  # as arguments mostly are: no call for them
+        if inner in _ATOMS or (inner in _CONTAINERS and not item):  # most arguments need no call
             continue
         if not _is_plain(item, depth - 1):
             return False
