@@ -38,7 +38,10 @@ def test_a_server_that_says_nothing_is_given_up_and_its_connection_closed(server
 
 def test_a_server_that_is_there_is_waited_for_while_it_is_at_work(server, patience):
     connection = Connection(server.url(), "sitq")
-    connection.raw.execute("SELECT pg_sleep(2)")
+    try:
+        connection.raw.execute("SELECT pg_sleep(2)")
+    except psycopg.OperationalError as error:
+        pytest.fail(f"it was given up: {error}")
     connection.close()
 
 

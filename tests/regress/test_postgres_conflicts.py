@@ -322,9 +322,10 @@ async def test_who_dies_or_stands_still_while_it_holds_the_lock_blocks_nobody(ba
             await asyncio.sleep(0.01)
         begun = time.monotonic()
         try:
-            await backend.put([[task("after", limits=limits)]])
-        except BackendError as error:
-            pytest.fail(f"it was kept out: {error}")
+            async with asyncio.timeout(12):
+                await backend.put([[task("after", limits=limits)]])
+        except (BackendError, TimeoutError) as error:
+            pytest.fail(f"it was kept out: {error!r}")
         assert time.monotonic() - begun < 10
     finally:
         with contextlib.suppress(ProcessLookupError):

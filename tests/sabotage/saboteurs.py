@@ -115,6 +115,14 @@ SABOTEURS = [
         "test_pauses_between_tries_for_the_lock_are_short_and_never_in_step",
     ),
     Saboteur(
+        "SQLite: the vigil ends in the middle of a look",
+        "backends/sqlite/vigil.py",
+        "                if self._closed.is_set():\n                    self._open.set()\n",
+        "",
+        "tests/integration/test_sqlite_transactions.py::"
+        "test_what_watches_for_the_end_of_a_transaction_ends_also_in_the_middle_of_a_look",
+    ),
+    Saboteur(
         "SQLite: the ring comes after the commit",
         "backends/sqlite/writer.py",
         "        with self.db.writing(polite=self.urgent.is_set):\n            counts = Counts()\n",
@@ -490,6 +498,21 @@ SABOTEURS = [
         "test_who_dies_or_stands_still_while_it_holds_the_lock_blocks_nobody[SIGSTOP]",
     ),
     Saboteur(
+        "PostgreSQL: a claim that is tried again is not over",
+        "backends/postgres/backend.py",
+        'return await self._do(engine, "claim", action, over=over)',
+        'return over() or await self._do(engine, "claim", action)',
+        "tests/integration/test_postgres_claims.py::"
+        "test_what_a_claim_takes_at_its_second_try_is_found_by_whoever_asks_for_it_again",
+    ),
+    Saboteur(
+        "PostgreSQL: a session that is at work is waited for",
+        "backends/postgres/patience.py",
+        "if at_work is None or time.monotonic() > asked + LONGEST or not at_work():",
+        "if at_work is None or not at_work() or True:",
+        "tests/faults/test_silent_postgres.py::test_a_server_that_is_there_is_waited_for_while_it_is_at_work",
+    ),
+    Saboteur(
         "PostgreSQL: the server's clock decides",
         "backends/postgres/engine.py",
         "        return None if self.clock is None else self.clock()\n",
@@ -531,6 +554,13 @@ SABOTEURS = [
         "row.state == 'r' and row.token == lease[2] then",
         "row.state == 'r' then",
         REDIS + "a_lease_under_a_wrong_token_is_lost",
+    ),
+    Saboteur(
+        "Redis: an attempt is counted when it is claimed the short way",
+        "backends/redis/lua/plain_take.lua",
+        "(row.attempt or 0) + 1, token",
+        "row.attempt or 1, token",
+        REDIS + "each_claim_counts_an_attempt",
     ),
     Saboteur(
         "Redis: an attempt is counted when it is claimed",

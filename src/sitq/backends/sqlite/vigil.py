@@ -67,8 +67,9 @@ class Vigil:
                 return False
             changed, self._seen = version != self._seen, version
             if over:
+                # A stop during this look is not to be hidden by it.
                 self._open.clear()
-                if self._closed.is_set():  # it was closed during this look, which is not to hide it
+                if self._closed.is_set():
                     self._open.set()
         if changed:
             self._tell()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from sitq.backends.base import PAUSE_QUEUE
 from sitq.move import Cancel, Retry
 from sitq.record import Edge, Limit, State
@@ -51,8 +53,9 @@ class TakePromises:
         await store.place(task("parent", queue="other"), task("child", edges=(Edge("parent"),)))
         assert await store.take_ids(5) == []
 
-    async def test_each_claim_counts_an_attempt(self, store: Store) -> None:
-        await store.place(task("a"))
+    @pytest.mark.parametrize("limits", [(), (Limit("key", slots=1),)], ids=["plain", "limited"])
+    async def test_each_claim_counts_an_attempt(self, store: Store, limits: tuple[Limit, ...]) -> None:
+        await store.place(task("a", limits=limits))
         for attempt in (1, 2, 3):
             record = await store.start()
             assert record.attempt == attempt
