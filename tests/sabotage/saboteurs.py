@@ -394,9 +394,9 @@ SABOTEURS = [
         "tests/unit/test_results.py::test_cancelling_one_who_waits_does_not_touch_another",
     ),
     Saboteur(
-        "SQLite: what a cancelled opening has opened is closed again",
-        "backends/sqlite/backend.py",
-        "            opening.add_done_callback(_stop_again)\n",
+        "what a cancelled opening has opened is closed again",
+        "backends/opening.py",
+        "        if left:\n            drop(one)\n",
         "",
         "tests/integration/test_cancellation.py::"
         "test_opening_and_closing_can_be_cancelled_anywhere[sqlite-before its answer]",

@@ -30,6 +30,7 @@ from sitq.backends.base import (
     log_topic,
 )
 from sitq.backends.hints import Hub, LocalListener
+from sitq.backends.opening import opened
 from sitq.backends.postgres import checkup, inbox, location, plain, schema, within
 from sitq.backends.postgres.connection import Connection
 from sitq.backends.postgres.engine import Engine, Job, resolver
@@ -156,20 +157,9 @@ class PostgresBackend(Backend):
     async def open(self) -> None:
         """Connect, and see that the tables are there."""
         engine = self._new_engine()
-        loop = asyncio.get_running_loop()
-
-        def left(opened: asyncio.Future[tuple[bool, Connection]]) -> None:
-            if opened.exception() is None:
-                opened.result()[1].close()
-
-        opening = loop.run_in_executor(None, self._open, engine)
-        try:
-            local, db = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(left)
-            raise
+        local, db = await opened(lambda: self._open(engine), lambda made: made[1].close())
         if engine.lines.most:
-            engine.lines.adopt(loop, db)
+            engine.lines.adopt(asyncio.get_running_loop(), db)
         else:
             engine.adopt(db)
         self._engine = engine

@@ -38,6 +38,8 @@ class Lines:
         self._turn = threading.Lock()
         self._lines: tuple[Line, ...] = ()
         self._opening = 0
+        self._coming: set[Connection] = set()
+        """Connections that an event loop was told to adopt; it may end before it does."""
         self._again = 0.0
         self._closed = False
         self._process = os.getpid()
@@ -71,9 +73,13 @@ class Lines:
             self._closed = True
             self.most = 0
             lines = self._lines
+            coming = self._coming.copy()
+            self._coming.clear()
         if os.getpid() == self._process:  # what a parent process opened is not the fork's to close
             for line in lines:
                 abandon(line)
+            for db in coming:
+                db.close()
         return [*lines]
 
     def _forget(self, gone: Line) -> None:
@@ -102,15 +108,25 @@ class Lines:
 
         def adopt() -> None:
             self._opened()
-            self.adopt(loop, db)
+            with self._turn:
+                is_left = db in self._coming
+                self._coming.discard(db)
+            if is_left:
+                self.adopt(loop, db)
 
         try:
             db.prepare(USUAL)
+            with self._turn:
+                if self._closed:
+                    raise RuntimeError("the store was closed meanwhile")  # noqa: TRY301 - as if the loop were
+                self._coming.add(db)
             loop.call_soon_threadsafe(adopt)
         except Exception as error:  # noqa: BLE001 - as above, or the loop is closed
             logger.debug("no line could be opened: %s", error)
             self._again = time.monotonic() + PAUSE
             self._opened()
+            with self._turn:
+                self._coming.discard(db)
             db.close()
 
     def _opened(self) -> None:

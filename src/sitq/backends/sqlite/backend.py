@@ -25,6 +25,7 @@ from sitq.backends.base import (
     Want,
 )
 from sitq.backends.hints import Hub, LocalListener
+from sitq.backends.opening import opened
 from sitq.backends.sqlite import checkup, within
 from sitq.backends.sqlite.connection import Synchronous
 from sitq.backends.sqlite.engine import Engine
@@ -137,14 +138,8 @@ class SQLiteBackend(Backend):
 
     async def open(self) -> None:
         """Open the file, make or migrate the tables, and start the threads."""
-        loop = asyncio.get_running_loop()
         where = self.path, self.namespace, self.synchronous, self._clock, self._hub
-        opening = loop.run_in_executor(None, lambda: Engine.open(*where, force=self.force))
-        try:
-            engine = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_stop_again)
-            raise
+        engine = await opened(lambda: Engine.open(*where, force=self.force), Engine.stop)
         self._engine = engine
         self._finalizer = weakref.finalize(self, engine.abandon)
         self.traits = Traits(
@@ -339,12 +334,6 @@ class SQLiteBackend(Backend):
                 raise
         # The writer puts damaged tasks aside, and reads for once itself.
         return await self._write(engine, operation, lambda work: action(work.db), 0)
-
-
-def _stop_again(opening: asyncio.Future[Engine]) -> None:
-    """Close what was opened for one who did not wait for it."""
-    if not opening.cancelled() and opening.exception() is None:
-        opening.get_loop().run_in_executor(None, opening.result().stop)
 
 
 def _resolver(future: asyncio.Future[Any]) -> Callable[[Any, Exception | None], None]:
