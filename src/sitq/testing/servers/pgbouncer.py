@@ -6,10 +6,10 @@ import contextlib
 import shutil
 import socket
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
+from sitq.testing.servers.lasting import Lasting
 from sitq.testing.servers.places import PGBOUNCER, find, missing
 from sitq.testing.servers.process import LOOPBACK, ServerProcess, free_port
 from sitq.testing.servers.user import give, make_folder, other_user
@@ -31,7 +31,7 @@ max_client_conn = 200
 """
 
 
-class PgBouncer:
+class PgBouncer(Lasting):
     """PgBouncer on a free port of the loopback, in transaction mode unless told otherwise.
 
     Attributes:
@@ -101,16 +101,3 @@ class PgBouncer:
         with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), 1.0):
             return True
         return False
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

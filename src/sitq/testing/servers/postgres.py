@@ -7,9 +7,9 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from sitq.testing.servers.lasting import Lasting
 from sitq.testing.servers.places import POSTGRES, find, missing
 from sitq.testing.servers.process import LOOPBACK, ServerError, ServerProcess, end, free_port, send
 from sitq.testing.servers.user import give, make_folder, other_user, reachable_copy
@@ -31,7 +31,7 @@ SETTINGS: Final[Mapping[str, str | int]] = {
 """What a commit promises is what it promises in production; only sizes are those of a small machine."""
 
 
-class PostgresServer:
+class PostgresServer(Lasting):
     """PostgreSQL on a free port of the loopback, with its data in a temporary folder of its own.
 
     Attributes:
@@ -190,16 +190,3 @@ class PostgresServer:
         except FileNotFoundError:
             return []
         return [int(pid) for pid in text.split()]
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -7,9 +7,9 @@ import shutil
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from sitq.testing.servers.lasting import Lasting
 from sitq.testing.servers.places import REDIS, Binaries, find, missing
 from sitq.testing.servers.process import LOOPBACK, ServerProcess, free_port
 from sitq.testing.servers.user import make_folder
@@ -25,7 +25,7 @@ SETTINGS: Final[Mapping[str, str | int]] = {
 """What most servers run with that are to keep what they were given."""
 
 
-class RedisServer:
+class RedisServer(Lasting):
     """Redis on a free port of the loopback, with its data in a temporary folder of its own.
 
     Attributes:
@@ -116,19 +116,6 @@ class RedisServer:
         if not self._settings["port"]:  # TLS alone; that it listens has to do
             return _listens(int(self._settings["tls-port"]))
         return _answers(socket.AF_INET, (LOOPBACK, int(self._settings["port"])))
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _answers(family: socket.AddressFamily, address: str | tuple[str, int]) -> bool:

@@ -6,9 +6,9 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from sitq.testing.servers.lasting import Lasting
 from sitq.testing.servers.places import REDIS, Binaries
 from sitq.testing.servers.process import LOOPBACK, ServerError, free_port
 from sitq.testing.servers.redis import RedisServer
@@ -20,7 +20,7 @@ NODE_TIMEOUT: Final = 2000
 READY_WITHIN: Final = 60.0
 
 
-class RedisCluster:
+class RedisCluster(Lasting):
     """Three nodes on the loopback that share the slots, without replicas.
 
     Attributes:
@@ -115,16 +115,3 @@ class RedisCluster:
                 if first.startswith("-"):
                     raise ServerError(f"{' '.join(words[:3])}: {first}")
                 return answer.read(int(first[1:])).decode() if first.startswith("$") else first
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
