@@ -50,6 +50,9 @@ class Claim:
         self.now = now
         self.taken: list[Record] = []
         self.next = NEVER
+        self._records = store.by_sequence
+        self._meters = store.meters.by_key
+        self._may_pause = store.cells.may_pause
         self._turns: dict[str, list[Turn]] = {}
 
     def run(self) -> Taken:
@@ -86,9 +89,10 @@ class Claim:
     def _start(self, queue: Queue, turns: list[Turn], goal: int) -> None:
         while turns and len(self.taken) < goal:
             turn, _, order, lanes = turns[0]
-            if len(turns) == 1 and not lanes[0][-1].keys:
-                following = min(lanes[1:3])[0] if len(lanes) > 1 else None
-                self._serve(queue, lanes, turn, goal, following)
+            if len(turns) == 1:
+                while lanes and len(self.taken) < goal:
+                    following = min(lanes[1:3])[0] if len(lanes) > 1 else None
+                    turn = self._serve(queue, lanes, turn, goal, following)
             else:
                 self._serve(queue, lanes, turn, len(self.taken) + 1)
             if lanes:
@@ -99,21 +103,21 @@ class Claim:
 
     def _serve(
         self, queue: Queue, lanes: list[Head], turn: int, goal: int, following: int | None = None
-    ) -> None:
+    ) -> int:
         """Start tasks of a tenant's first lane up to the goal, as long as they come before another entry.
 
-        Nothing but that one, if there is one, may come before them.
+        Nothing but that one, if there is one, may come before them. Answers with the tenant's next turn.
         """
-        entry, order, lane = lanes[0]
-        if lane.keys and not self._admits(queue, lane):
-            heapq.heappop(lanes)
-            return  # the tenant's next lane may come after those of others
-        head: int | None = entry
+        head: int | None
+        head, order, lane = lanes[0]
         while head is not None and len(self.taken) < goal and (following is None or head < following):
-            record = self.store.by_sequence[head & MASK]
+            if (lane.keys or self._may_pause) and not self._is_open(queue, lane):
+                head = None  # the tenant's next lane may come after those of others
+                break
+            record = self._records[head & MASK]
             lane.ready.pop()
             for key in lane.keys:
-                self.store.meters.by_key[key].start(self.now)
+                self._meters[key].start(self.now)
             self.taken.append(self.store.start(record, queue, self.want, self.now))
             queue.served = turn
             turn += rules.stride(record.fair.weight) if record.fair else rules.TURN
@@ -123,10 +127,11 @@ class Claim:
             heapq.heappop(lanes)
         else:
             heapq.heapreplace(lanes, (head, order, lane))
+        return turn
 
     def _look_at(self, queue: Queue) -> list[Turn]:
-        """The lanes of a queue that may start now, by tenant."""
-        if self.store.cells.may_pause:
+        """The lanes of a queue that the worker can serve, by tenant."""
+        if self._may_pause:
             end = self.store.cells.pause_end(PAUSE_QUEUE + queue.name, self.now)
             if end > self.now:
                 self.next = min(self.next, end)
@@ -134,7 +139,7 @@ class Claim:
         tenants: dict[str | None, list[Head]] = {}
         for order, lane in enumerate(list(queue.lanes.values())):
             head = self._head(queue, lane)
-            if head is not None and self._admits(queue, lane):
+            if head is not None and self._knows(lane):
                 tenants.setdefault(lane.tenant, []).append((head, order, lane))
         turns: list[Turn] = []
         for tenant, lanes in tenants.items():
@@ -147,7 +152,7 @@ class Claim:
         """The first entry of a lane that may be started; the lane is gone when there is none."""
         ready, now = lane.ready, self.now
         while (entry := ready.peek()) is not None:
-            record = self.store.by_sequence.get(entry & MASK)
+            record = self._records.get(entry & MASK)
             if (
                 record is not None
                 and record.state is State.QUEUED
@@ -167,18 +172,21 @@ class Claim:
         queue.lanes.pop(lane.key, None)
         return None
 
-    def _admits(self, queue: Queue, lane: Lane) -> bool:
-        """Whether a lane may start a task now; otherwise remember when it may."""
-        if lane.name in self.want.leave or (lane.python is not None and lane.python != self.want.python):
-            return False
+    def _knows(self, lane: Lane) -> bool:
+        """Whether the worker can run the tasks of a lane."""
+        return lane.name not in self.want.leave and (lane.python is None or lane.python == self.want.python)
+
+    def _is_open(self, queue: Queue, lane: Lane) -> bool:
+        """Whether limits and pauses let a lane start a task now; otherwise remember when they do."""
         opens = 0
         for key in lane.keys:
-            meter = self.store.meters.by_key[key]
+            meter = self._meters[key]
             end = meter.opens()
             if end == NEVER:
                 meter.waiters.add(queue.name)
-            opens = max(opens, end)
-        if self.store.cells.may_pause:
+            if end > opens:  # `max` would take longer than all the rest
+                opens = end
+        if self._may_pause:
             opens = max(opens, self._pause_end(lane))
         if opens <= self.now:
             return True
