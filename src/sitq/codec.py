@@ -29,7 +29,7 @@ from sitq.serialization import (
     loads_call,
 )
 from sitq.serialization.packing import Packing, packing_of
-from sitq.serialization.places import has_direct
+from sitq.serialization.places import has_direct, take_direct
 from sitq.shape import shape_of
 from sitq.spill import Spill, SpillRoom
 from sitq.wrapper import Wrapper
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sitq.backends.base import Backend
 
 _MOST_MOULDS: Final = 1000
+_NO_KWARGS: Final[dict[str, Any]] = {}
 
 
 class Codec:
@@ -125,9 +126,14 @@ class Codec:
                 mould = self._new_mould(function, naming, queue)
             if mould is not None and mould.exact == len(args):
                 args = tuple(args)
-                body = self._usual_body(args)
+                met: dict[str, str] = {}
+                body = self._usual_body(args, met)
                 if body is not None and len(body) <= self._most_inside:
-                    return mould.cast(task_id, args, body, reply)
+                    record = mould.cast(task_id, args, body, reply)
+                    _depend(record, met)
+                    return record
+                if met:
+                    body = None
         return self._record(
             task_id,
             function,
@@ -223,13 +229,20 @@ class Codec:
             return dumps_call_with_parents(self._serializer, args, kwargs, carried, target=function)
         return dumps_call(self._serializer, args, kwargs, carried, target=function), None
 
-    def _usual_body(self, args: tuple[Any, ...]) -> bytes | None:
-        """The serialized call with these arguments, or None if there is something unusual about them."""
+    def _usual_body(self, args: tuple[Any, ...], met: dict[str, str]) -> bytes | None:
+        """The serialized call with these arguments, or None if there is something unusual about them.
+
+        Arguments that are parents are noted in `met`.
+        """
+        call: tuple[Any, ...] = (args, _NO_KWARGS)
         for value in args:
             if type(value) in KINDS:
-                return None
+                if not self._carries_code:
+                    return None
+                call = take_direct(args, _NO_KWARGS, met)
+                break
         try:
-            body: object = self._serializer.dumps((args, {}))
+            body: object = self._serializer.dumps(call)
         except KeyboardInterrupt:
             raise
         except BaseException:  # noqa: BLE001 - the long way says what is wrong
@@ -463,6 +476,9 @@ def _depend(record: Record, parents: Mapping[str, str]) -> None:
         return
     if record.unique is not None:
         refuse_to_wait(record.unique, next(iter(parents)), value=True)
-    said = {edge.parent for edge in record.edges} if record.edges else ()
+    edges = tuple([Edge(id, effects) for id, effects in parents.items()])
+    if record.edges:
+        said = {edge.parent for edge in record.edges}
+        edges = record.edges + tuple([edge for edge in edges if edge.parent not in said])
+    record.edges = edges
     record.inputs += tuple([id for id in parents if id not in record.inputs])
-    record.edges += tuple([Edge(id, effects) for id, effects in parents.items() if id not in said])

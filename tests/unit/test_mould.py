@@ -5,11 +5,14 @@ import pickle
 
 import pytest
 
-from sitq import Task, functions
+from sitq import After, Task, functions
+from sitq.backends.memory import MemoryBackend
 from sitq.codec import Codec
 from sitq.exceptions import SerializationError, ValidationError
 from sitq.options import NO_OPTIONS, make_options
-from sitq.serialization import CloudpickleSerializer, JSONSerializer, MsgpackSerializer
+from sitq.record import Edge
+from sitq.serialization import CloudpickleSerializer, JSONSerializer, MsgpackSerializer, loads_call
+from sitq.spill import Spill, SpillRoom
 
 
 def pair(first, password):
@@ -54,6 +57,31 @@ def test_a_task_is_the_same_in_both_ways(serializer, function, args):
     expected = long_way(serializer, function, *args)
     assert made(codec, function, *args) == made(codec, function, *args) == expected
     assert "secret" not in expected.preview
+
+
+@pytest.mark.parametrize("serializer", SERIALIZERS, ids=lambda one: one.name)
+@pytest.mark.parametrize("condition", [None, "ignore"])
+@pytest.mark.parametrize("deep", [False, True], ids=["direct", "deep"])
+def test_a_task_that_takes_values_is_the_same_in_both_ways(serializer, condition, deep):
+    parent = Task(nothing)
+    taken = parent if condition is None else After(parent, on_failure=condition)
+    args = (1, [taken]) if deep else (taken, taken)
+    codec = Codec(serializer)
+    expected = long_way(serializer, pair, *args)
+    assert made(codec, pair, *args) == made(codec, pair, *args) == expected
+    assert expected.inputs == (parent.id,)
+    assert expected.edges == (Edge(parent.id, taken.effects),)
+    body = codec.wrapper.plain(expected.payload, "task", expected)
+    assert loads_call(serializer, body, {parent.id: 7}).args == ((1, [7]) if deep else (7, 7))
+
+
+def test_a_task_that_takes_a_value_and_is_spilled_waits_for_its_parent(tmp_path):
+    codec = Codec(CloudpickleSerializer(), room=SpillRoom(Spill(tmp_path, above=1024), MemoryBackend()))
+    made(codec, nothing)
+    parent = Task(nothing)
+    record = made(codec, pair, parent, "x" * 2000)
+    assert record.id in codec.contents.pending
+    assert (record.inputs, record.edges) == ((parent.id,), (Edge(parent.id),))
 
 
 def test_each_queue_has_its_own_envelopes():

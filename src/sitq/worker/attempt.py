@@ -121,7 +121,8 @@ class Attempts:
     async def _read_inputs(self, run: Run) -> dict[str, Any] | came_to.Outcome:
         record = run.record
         try:
-            return await self._inputs.values(record)
+            found = self._inputs.at_hand(record)
+            return await self._inputs.values(record) if found is None else found
         except BackendError as error:
             logger.warning("task %s is handed back, its inputs cannot be read now: %s", record.id, error)
             return came_to.HandedBack(_SHORT_PAUSE)

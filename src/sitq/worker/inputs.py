@@ -51,11 +51,11 @@ class Reading:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    async def wait(self) -> None:
-        """Wait for the end of the read."""
+    def end(self) -> asyncio.Future[None]:
+        """What to wait for until the read is over."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
-        await waiter
+        return waiter
 
 
 class Inputs:
@@ -85,6 +85,26 @@ class Inputs:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
 
+    def at_hand(self, record: Record) -> dict[str, Any] | None:
+        """The same as `values`, where the parents were read by now and completed; None if that is not so."""
+        reading = self._expected.get(record.id)
+        return None if reading is None else self._found(record, reading)
+
+    def _found(self, record: Record, reading: Reading) -> dict[str, Any] | None:
+        if reading.found is None or record.batch is not None:
+            return None
+        values: dict[str, Any] = {}
+        for task_id in record.inputs:
+            parent = reading.found.get(task_id)
+            if parent is None or parent.state is not State.COMPLETED or parent.milestone:
+                return None
+            try:
+                values[task_id] = self._codec.returned(parent)
+            except Exception:  # noqa: BLE001 - the long way says what is wrong
+                return None
+        self._expected.pop(record.id, None)
+        return values
+
     async def values(self, record: Record) -> dict[str, Any]:
         """The values of a task's inputs by id; None for a parent that did not complete.
 
@@ -96,8 +116,13 @@ class Inputs:
             NoPlaceError: It lies in a file, and nobody told this process where.
             BackendError: The store did not answer.
         """
-        inputs, values = self._unknown(record), dict[str, Any]()
         reading = self._expected.pop(record.id, None)
+        if reading is not None and not reading.over:
+            await reading.end()
+            found = self._found(record, reading)
+            if found is not None:
+                return found
+        inputs, values = self._unknown(record), dict[str, Any]()
         if len(inputs) < len(record.inputs):
             values[record.batch or ""] = self._batches[record.batch or ""]
         if not inputs:
@@ -152,11 +177,8 @@ class Inputs:
         return info
 
     async def _parents(self, inputs: Sequence[str], reading: Reading | None) -> Mapping[str, Record | None]:
-        if reading is not None:
-            if not reading.over:
-                await reading.wait()
-            if reading.found is not None and reading.found.keys() >= set(inputs):
-                return reading.found
+        if reading is not None and reading.found is not None and reading.found.keys() >= set(inputs):
+            return reading.found
         return dict(zip(inputs, await self._backend.get(inputs), strict=True))
 
 

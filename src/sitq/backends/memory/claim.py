@@ -184,8 +184,7 @@ class Claim:
             end = meter.opens()
             if end == NEVER:
                 meter.waiters.add(queue.name)
-            if end > opens:  # `max` would take longer than all the rest
-                opens = end
+            opens = max(opens, end)
         if self._may_pause:
             opens = max(opens, self._pause_end(lane))
         if opens <= self.now:
