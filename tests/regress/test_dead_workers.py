@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from msgspec import structs
 
 from sitq import ConcurrencyLimit, SQLiteBackend, TaskQueue
 from sitq.backends.base import Filter, Lease, Share, Want
@@ -68,6 +69,43 @@ async def test_a_task_that_is_claimed_is_not_swept_away_before_it_starts(backend
         await backend.tend()
         assert (await backend.take(want("other"))).records == []
     assert await backend.apply([Settle(id="a", token=claimed.token, state=State.COMPLETED)]) == [True]
+
+
+async def test_sweepers_that_never_rest_take_no_task_between_its_claim_and_its_end(backend, make_backend):
+    """saq: as above, with the sweeps at any moment of the claims, and through connections of their own.
+
+    https://github.com/tobymao/saq/issues/277
+    https://github.com/tobymao/saq/issues/124
+    """
+    await backend.put([[Record(id=f"t{number}", name="work")] for number in range(300)])
+    over = False
+    sweeps = 0
+
+    async def sweep(store):
+        nonlocal sweeps
+        elsewhere = structs.replace(want("sweeper"), queues=(Share("elsewhere", 10),))
+        while not over:
+            await store.tend()
+            assert (await store.take(structs.replace(elsewhere, claim=token()))).records == []
+            sweeps += 1
+            await asyncio.sleep(0)
+
+    async with make_backend() as one, make_backend() as other:
+        sweeping = [asyncio.create_task(sweep(store)) for store in (one, other)]
+        held = []
+        while records := (await backend.take(want("alive", 3, lease=60 * SECOND))).records:
+            held += records
+            await asyncio.sleep(0)
+        kept = await backend.apply(
+            [Settle(id=one.id, token=one.token, state=State.COMPLETED) for one in held]
+        )
+        over = True
+        await asyncio.gather(*sweeping)
+    assert sweeps > 10
+    assert sorted(one.id for one in held) == sorted(f"t{number}" for number in range(300))
+    assert kept == [True] * 300
+    ended = await backend.get([one.id for one in held])
+    assert {(one.state, one.attempt, one.crashes) for one in ended} == {(State.COMPLETED, 1, 0)}
 
 
 async def test_a_successor_of_the_same_name_keeps_no_task_of_its_predecessor_alive(
