@@ -116,13 +116,13 @@ class Inputs:
             NoPlaceError: It lies in a file, and nobody told this process where.
             BackendError: The store did not answer.
         """
+        inputs, values = self._unknown(record), dict[str, Any]()
         reading = self._expected.pop(record.id, None)
-        if reading is not None and not reading.over:
+        if inputs and reading is not None and not reading.over:
             await reading.end()
             found = self._found(record, reading)
             if found is not None:
                 return found
-        inputs, values = self._unknown(record), dict[str, Any]()
         if len(inputs) < len(record.inputs):
             values[record.batch or ""] = self._batches[record.batch or ""]
         if not inputs:
