@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from sitq.backends.base import Backend
 
 _MOST_MOULDS: Final = 1000
-_NO_KWARGS: Final[dict[str, Any]] = {}
 
 
 class Codec:
@@ -130,10 +129,11 @@ class Codec:
                 body = self._usual_body(args, met)
                 if body is not None and len(body) <= self._most_inside:
                     record = mould.cast(task_id, args, body, reply)
-                    _depend(record, met)
+                    if met:
+                        _depend(record, met)
                     return record
                 if met:
-                    body = None
+                    body = None  # the long way notes the parents itself
         return self._record(
             task_id,
             function,
@@ -234,12 +234,12 @@ class Codec:
 
         Arguments that are parents are noted in `met`.
         """
-        call: tuple[Any, ...] = (args, _NO_KWARGS)
+        call: tuple[Any, ...] = (args, {})
         for value in args:
             if type(value) in KINDS:
                 if not self._carries_code:
                     return None
-                call = take_direct(args, _NO_KWARGS, met)
+                call = take_direct(args, {}, met)
                 break
         try:
             body: object = self._serializer.dumps(call)
@@ -476,9 +476,6 @@ def _depend(record: Record, parents: Mapping[str, str]) -> None:
         return
     if record.unique is not None:
         refuse_to_wait(record.unique, next(iter(parents)), value=True)
-    edges = tuple([Edge(id, effects) for id, effects in parents.items()])
-    if record.edges:
-        said = {edge.parent for edge in record.edges}
-        edges = record.edges + tuple([edge for edge in edges if edge.parent not in said])
-    record.edges = edges
+    said = {edge.parent for edge in record.edges} if record.edges else ()
     record.inputs += tuple([id for id in parents if id not in record.inputs])
+    record.edges += tuple([Edge(id, effects) for id, effects in parents.items() if id not in said])

@@ -1,13 +1,14 @@
-"""Flows whose workers are killed at every step: no child, no callback and no value is lost."""
+"""Flows whose workers are killed at every step: no task, no child, no callback and no value is lost."""
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from sitq import SQLiteBackend, Task, TaskQueue, Worker, chain, current_task, group, task
-from sitq.record import State
+from sitq.record import SECOND, State
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
 
@@ -40,6 +41,12 @@ async def report(total: int) -> list[object]:
 @task(name="dying.explode")
 async def explode(_: int) -> None:
     raise ArithmeticError("no")
+
+
+@task(name="dying.begin")
+async def begin() -> str:
+    sys.settrace(None)  # it has started
+    return "begun"
 
 
 @pytest.fixture
@@ -104,6 +111,35 @@ async def test_no_child_and_no_callback_is_lost_at_whatever_step_the_worker_is_k
         if not all(died):
             break
     assert steps >= 10
+
+
+@pytest.mark.timeout(120)
+async def test_a_task_is_lost_at_no_line_between_its_claim_and_its_start(tmp_path, dying):
+    """RQ: a job that had been popped and was not yet noted as started was in no list.
+
+    https://github.com/rq/rq/issues/2015
+    https://github.com/rq/rq/issues/2061
+    https://github.com/rq/rq/issues/2236
+    """
+    path = tmp_path / "tasks.db"
+    ids = []
+    async with SQLiteBackend(path, synchronous="NORMAL") as backend, TaskQueue(backend) as queue:
+        died = True
+        while died:
+            ids.append(await queue.enqueue(begin))
+            died = await dying(path, "line", len(ids)) != 0
+        *held, last = [(one.state, one.attempt, one.owner) for one in await backend.get(ids)]
+        assert len(held) > 50
+        assert set(held) == {(State.RUNNING, 1, "dying")}
+        assert last == (State.COMPLETED, 1, None)
+
+    def later() -> int:
+        return time.time_ns() // 1000 + 700 * SECOND
+
+    async with SQLiteBackend(path, synchronous="NORMAL", clock=later) as backend:
+        await Worker(backend, max_concurrency=10).run(burst=True)
+        records = await backend.get(ids[:-1])
+        assert {(one.state, one.attempt, one.crashes) for one in records} == {(State.COMPLETED, 2, 1)}
 
 
 @pytest.mark.timeout(120)

@@ -95,6 +95,7 @@ async def test_sweepers_that_never_rest_take_no_task_between_its_claim_and_its_e
         held = []
         while records := (await backend.take(want("alive", 3, lease=60 * SECOND))).records:
             held += records
+            assert len(held) <= 300, "a task was claimed twice"
             await asyncio.sleep(0)
         kept = await backend.apply(
             [Settle(id=one.id, token=one.token, state=State.COMPLETED) for one in held]

@@ -42,19 +42,18 @@ def has_direct(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 def take_direct(args: Sequence[Any], kwargs: Mapping[str, Any], met: dict[str, str]) -> tuple[Any, ...]:
     """Positional and keyword arguments with None where one is a parent, and the places, if there are any."""
     places: list[tuple[tuple[int, int | str], str]] = []
+    positional, named = list(args), dict(kwargs)
     for index, value in enumerate(args):
         if type(value) in KINDS:
             value.met(met)
             places.append(((_POSITIONAL, index), value.id))
+            positional[index] = None
     for key, value in kwargs.items():
         if type(value) in KINDS:
             value.met(met)
             places.append(((_NAMED, key), value.id))
-    if not places:
-        return args, kwargs
-    positional = tuple([None if type(value) in KINDS else value for value in args])
-    named = {key: None if type(value) in KINDS else value for key, value in kwargs.items()}
-    return positional, named, places
+            named[key] = None
+    return (tuple(positional), named, places) if places else (args, kwargs)
 
 
 def take_out(value: Any, path: list[Any], places: list[tuple[list[Any], str]], met: dict[str, str]) -> Any:

@@ -88,9 +88,13 @@ class Inputs:
     def at_hand(self, record: Record) -> dict[str, Any] | None:
         """The same as `values`, where the parents were read by now and completed; None if that is not so."""
         reading = self._expected.get(record.id)
-        return None if reading is None else self._found(record, reading)
+        values = None if reading is None else self._found(record, reading)
+        if values is not None:
+            del self._expected[record.id]
+        return values
 
     def _found(self, record: Record, reading: Reading) -> dict[str, Any] | None:
+        """The values of the frequent case: all parents were read, and completed."""
         if reading.found is None or record.batch is not None:
             return None
         values: dict[str, Any] = {}
@@ -100,9 +104,10 @@ class Inputs:
                 return None
             try:
                 values[task_id] = self._codec.returned(parent)
-            except Exception:  # noqa: BLE001 - the long way says what is wrong
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                raise
+            except BaseException:  # noqa: BLE001 - the long way says what is wrong
                 return None
-        self._expected.pop(record.id, None)
         return values
 
     async def values(self, record: Record) -> dict[str, Any]:

@@ -50,9 +50,6 @@ class Claim:
         self.now = now
         self.taken: list[Record] = []
         self.next = NEVER
-        self._records = store.by_sequence
-        self._meters = store.meters.by_key
-        self._may_pause = store.cells.may_pause
         self._turns: dict[str, list[Turn]] = {}
 
     def run(self) -> Taken:
@@ -111,18 +108,18 @@ class Claim:
         head: int | None
         head, order, lane = lanes[0]
         while head is not None and len(self.taken) < goal and (following is None or head < following):
-            if (lane.keys or self._may_pause) and not self._is_open(queue, lane):
+            if lane.keys and not self._is_open(queue, lane):
                 head = None  # the tenant's next lane may come after those of others
                 break
-            record = self._records[head & MASK]
+            record = self.store.by_sequence[head & MASK]
             lane.ready.pop()
             for key in lane.keys:
-                self._meters[key].start(self.now)
+                self.store.meters.by_key[key].start(self.now)
             self.taken.append(self.store.start(record, queue, self.want, self.now))
             queue.served = turn
             turn += rules.stride(record.fair.weight) if record.fair else rules.TURN
+            queue.turns[lane.tenant] = turn
             head = self._head(queue, lane)
-        queue.turns[lane.tenant] = turn
         if head is None:
             heapq.heappop(lanes)
         else:
@@ -130,8 +127,8 @@ class Claim:
         return turn
 
     def _look_at(self, queue: Queue) -> list[Turn]:
-        """The lanes of a queue that the worker can serve, by tenant."""
-        if self._may_pause:
+        """The lanes of a queue that the worker may serve, by tenant; their limits are asked at each start."""
+        if self.store.cells.may_pause:
             end = self.store.cells.pause_end(PAUSE_QUEUE + queue.name, self.now)
             if end > self.now:
                 self.next = min(self.next, end)
@@ -139,7 +136,7 @@ class Claim:
         tenants: dict[str | None, list[Head]] = {}
         for order, lane in enumerate(list(queue.lanes.values())):
             head = self._head(queue, lane)
-            if head is not None and self._knows(lane):
+            if head is not None and self._may_serve(queue, lane):
                 tenants.setdefault(lane.tenant, []).append((head, order, lane))
         turns: list[Turn] = []
         for tenant, lanes in tenants.items():
@@ -152,7 +149,7 @@ class Claim:
         """The first entry of a lane that may be started; the lane is gone when there is none."""
         ready, now = lane.ready, self.now
         while (entry := ready.peek()) is not None:
-            record = self._records.get(entry & MASK)
+            record = self.store.by_sequence.get(entry & MASK)
             if (
                 record is not None
                 and record.state is State.QUEUED
@@ -172,25 +169,33 @@ class Claim:
         queue.lanes.pop(lane.key, None)
         return None
 
-    def _knows(self, lane: Lane) -> bool:
-        """Whether the worker can run the tasks of a lane."""
-        return lane.name not in self.want.leave and (lane.python is None or lane.python == self.want.python)
+    def _may_serve(self, queue: Queue, lane: Lane) -> bool:
+        """Whether the worker knows the tasks of a lane, and no pause holds them back."""
+        if lane.name in self.want.leave or (lane.python is not None and lane.python != self.want.python):
+            return False
+        if self.store.cells.may_pause and (end := self._pause_end(lane)) > self.now:
+            self.next = min(self.next, max(end, self._opens(queue, lane)))
+            return False
+        return True
 
     def _is_open(self, queue: Queue, lane: Lane) -> bool:
-        """Whether limits and pauses let a lane start a task now; otherwise remember when they do."""
-        opens = 0
-        for key in lane.keys:
-            meter = self._meters[key]
-            end = meter.opens()
-            if end == NEVER:
-                meter.waiters.add(queue.name)
-            opens = max(opens, end)
-        if self._may_pause:
-            opens = max(opens, self._pause_end(lane))
+        """Whether its limits let a lane start a task now; otherwise remember when they do."""
+        opens = self._opens(queue, lane)
         if opens <= self.now:
             return True
         self.next = min(self.next, opens)
         return False
+
+    def _opens(self, queue: Queue, lane: Lane) -> int:
+        """From which instant on its limits let a lane start a task; NEVER if only news can allow it."""
+        opens = 0
+        for key in lane.keys:
+            meter = self.store.meters.by_key[key]
+            end = meter.opens()
+            if end == NEVER:
+                meter.waiters.add(queue.name)
+            opens = max(opens, end)
+        return opens
 
     def _pause_end(self, lane: Lane) -> int:
         pauses = [PAUSE_NAME + lane.name, *(PAUSE_KEY + key for key in lane.keys)]

@@ -63,7 +63,7 @@ class Meters:
     def adopt(self, limits: Sequence[Limit]) -> set[str]:
         """Take over the figures of a task that was placed; answers with the queues for which that is news."""
         news: set[str] = set()
-        for limit in limits if len(limits) == 1 else _last_of_each(limits):
+        for limit in _last_of_each(limits):
             meter = self.by_key.get(limit.key) or self._new(limit.key)
             if not meter.uses:
                 self._idle.discard(limit.key)
@@ -75,7 +75,7 @@ class Meters:
 
     def drop(self, limits: Sequence[Limit]) -> None:
         """Forget a task that has ended."""
-        for limit in limits if len(limits) == 1 else _last_of_each(limits):
+        for limit in _last_of_each(limits):
             meter = self.by_key[limit.key]
             meter.uses -= 1
             if not meter.uses:
@@ -84,7 +84,7 @@ class Meters:
     def free(self, limits: Sequence[Limit]) -> set[str]:
         """Count a task out that runs no more; answers with the queues for which that is news."""
         news: set[str] = set()
-        for limit in limits if len(limits) == 1 else _last_of_each(limits):
+        for limit in _last_of_each(limits):
             meter = self.by_key[limit.key]
             meter.running -= 1
             if meter.waiters:
@@ -114,4 +114,4 @@ class Meters:
 
 def _last_of_each(limits: Sequence[Limit]) -> Iterable[Limit]:
     """The limits, of those of the same key only the last one."""
-    return {limit.key: limit for limit in limits}.values()
+    return limits if len(limits) == 1 else {limit.key: limit for limit in limits}.values()
