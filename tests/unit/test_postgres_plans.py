@@ -1,12 +1,15 @@
-"""Calls find their tasks by indexes, with a hundred thousand rows that no statistics tell of."""
+"""Rows are looked up by indexes, among a hundred thousand that no statistics tell of, or false ones."""
 
 import asyncio
+import contextlib
+import os
 import re
 
 import psycopg
 import pytest
 
 from sitq.backends.postgres import PostgresBackend, schema
+from sitq.backends.postgres.connection import Connection
 from sitq.backends.postgres.statements import migrations
 from sitq.testing.postgres import Schemas
 
@@ -38,18 +41,38 @@ CALLS = {
 }
 
 
-@pytest.fixture(scope="module")
-def full(postgres_url):
-    """A namespace with many tasks, of which the planner knows nothing."""
+LOOKS_EMPTY = (
+    "UPDATE pg_class SET reltuples = 0, relpages = 1 "
+    "WHERE relnamespace = %s::regnamespace AND relname = 'task'"
+)
+"""As a vacuum leaves it that finds nothing in a table, and cannot give its last page back."""
+
+
+def vacuum(db, name):
+    """Let the planner know that there is nothing."""
+    tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (name,)).fetchall()
+    for (table,) in tables:
+        db.execute(f"VACUUM (ANALYZE) {name}.{table}".encode())
+
+
+@pytest.fixture(scope="module", params=["unknown", "emptied"])
+def full(request, postgres_url):
+    """A namespace with many tasks, of which the planner knows nothing, or thinks that there are none."""
     schemas = Schemas(postgres_url)
     name = schemas.get()
     backend = PostgresBackend(postgres_url, namespace=name)
     asyncio.run(backend.migrate())
-    with psycopg.connect(postgres_url, autocommit=True) as db:
+    with contextlib.closing(psycopg.connect(postgres_url, autocommit=True)) as db:
+        if request.param == "emptied":
+            vacuum(db, name)
         db.execute(FILL.format(ns=name).encode())
         for call in CALLS:  # plans that are made while there is little serve when there is very much
             run(db, name, call)
         db.execute(TASKS.format(ns=name, rows=ROWS).encode())
+        if request.param == "emptied":
+            db.execute(LOOKS_EMPTY, (name,))
+            for call in CALLS:
+                run(db, name, call)
         yield name, db
         db.execute(f"DROP SCHEMA {name} CASCADE".encode())
 
@@ -89,6 +112,78 @@ def test_so_does_one_that_is_planned_when_there_are_many(full, postgres_url, cal
         whole, some = run(db, name, call)
     assert whole == 0, "it read the whole table"
     assert some < 1000
+
+
+GROW = {
+    "task",
+    "edge",
+    "step",
+    "unique_key",
+    "lane",
+    "lane_key",
+    "key",
+    "tenant",
+    "mark",
+    "claim",
+    "cell",
+    "event",
+}
+"""The tables that may have many rows."""
+
+WHOLE = {
+    # Damage is looked for everywhere, and what is counted is counted anew.
+    *("misfits", "lane_texts", "claim_texts", "count_anew", "count_lanes", "count_keys", "drop_bad_edges"),
+    *("mark_anew", "mend_cells", "mend_keys", "mend_tenants"),
+    # Upkeep, now and then: what nobody needs any more may be anywhere.
+    *("drop_keys", "drop_lane_keys", "drop_lanes", "drop_marks_of_queues", "drop_claims"),
+    # The first of an index.
+    "look",
+}
+"""The statements that read all of a table or an index, or are to begin with its first row."""
+
+
+@pytest.fixture(scope="module")
+def emptied(postgres_url):
+    """A connection whose plans are those for a store that is empty, as the planner knows."""
+    name = f"emptied_{os.urandom(4).hex()}"
+    asyncio.run(PostgresBackend(postgres_url, namespace=name).migrate())
+    with contextlib.closing(Connection(postgres_url, name)) as db:
+        vacuum(db.raw, name)
+        db.raw.execute("SET plan_cache_mode = force_generic_plan")
+        yield db
+        db.raw.execute(f"DROP SCHEMA {name} CASCADE".encode())
+
+
+def nodes(plan):
+    return [plan, *(node for below in plan.get("Plans", ()) for node in nodes(below))]
+
+
+def statement(db, name):
+    sql = db.sql[name]
+    return sql.decode() if isinstance(sql, bytes) else sql
+
+
+def whole_reads(db, name):
+    """The tables of which a statement reads all, or all of an index, by the plan that is kept for it."""
+    sql = statement(db, name)
+    values = ["NULL"] * max(map(int, re.findall(r"\$(\d+)", sql)), default=0)
+    given = f"({', '.join(values)})" if values else ""
+    db.raw.execute(f'PREPARE "plan_{name}" AS {sql}'.encode(), prepare=False)
+    explain = f'EXPLAIN (FORMAT JSON) EXECUTE "plan_{name}"{given}'
+    (plan,) = db.raw.execute(explain.encode(), prepare=False).fetchone()[0]
+    read = {
+        (node.get("Relation Name"), node["Node Type"], "Index Cond" in node) for node in nodes(plan["Plan"])
+    }
+    return {table for table, way, by_key in read if table in GROW and "Scan" in way and not by_key}
+
+
+def test_statements_look_rows_up_however_small_their_tables_seem(emptied):
+    """A plan that is made for an empty store is kept when it fills."""
+    reads = {
+        name: whole_reads(emptied, name) for name in emptied.sql if "BEGIN" not in statement(emptied, name)
+    }
+    assert {name: tables for name, tables in reads.items() if tables and name not in WHOLE} == {}
+    assert not {name for name in WHOLE if not reads[name]}, "these need not be named any more"
 
 
 def test_the_script_has_all_steps():

@@ -14,13 +14,13 @@ SELECT json_build_array(
         (SELECT t.expire_at FROM sitq.task AS t
             WHERE t.queue = q.id AND t.expire_at IS NOT NULL ORDER BY t.expire_at LIMIT 1),
         (SELECT m.at FROM sitq.mark AS m WHERE m.queue = q.id ORDER BY m.at LIMIT 1),
-        EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.queue = q.id AND l.tenant IS NOT NULL),
+        EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.queue = ANY (ARRAY[q.id]) AND l.managed AND l.tenant IS NOT NULL),
         (SELECT coalesce(json_agg(json_build_array(k.id, k.name, k.python)), '[]') FROM sitq.kind AS k
-            WHERE k.queue = q.id AND (
+            WHERE k.queue = ANY (ARRAY[q.id]) AND (
                 EXISTS (SELECT 1 FROM sitq.lane AS l
-                    WHERE l.kind = k.id AND l.head_sequence IS NOT NULL AND l.held_by IS NULL)
-                OR EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.kind = k.id AND NOT l.managed
-                    AND EXISTS (SELECT 1 FROM sitq.task AS t WHERE t.lane = l.id AND t.stage = 2)))),
+                    WHERE l.kind = ANY (ARRAY[k.id]) AND l.head_sequence IS NOT NULL AND l.held_by IS NULL)
+                OR EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.kind = ANY (ARRAY[k.id]) AND NOT l.managed
+                    AND EXISTS (SELECT 1 FROM sitq.task AS t WHERE t.lane = l.id AND t.stage = 2 OFFSET 0)))),
         '[]'::json,
         (SELECT json_build_array(encode(c.value, 'hex'),
                 (SELECT k.arrival FROM sitq.key AS k WHERE k.key = chr(30) || q.name),
@@ -28,7 +28,7 @@ SELECT json_build_array(
             FROM sitq.cell AS c
             WHERE c.key = 'limit/queue/' || q.name AND (c.until IS NULL OR c.until > $3::bigint))
     )), '[]')
-    FROM jsonb_array_elements_text($1::jsonb) AS j(name) JOIN sitq.queue AS q ON q.name = j.name)
+    FROM jsonb_array_elements_text($1::jsonb) AS j(name) JOIN sitq.queue AS q ON q.name = ANY (ARRAY[j.name]))
 )::text
 
 -- name: lapsed
@@ -68,7 +68,7 @@ WHERE kind = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint))
 
 -- name: bump_held
 UPDATE sitq.lane SET turn = $3::bigint
-WHERE held_by = $2::text AND kind IN (SELECT id FROM sitq.kind WHERE queue = $1::bigint)
+WHERE held_by = $2::text AND kind = ANY (ARRAY(SELECT id FROM sitq.kind WHERE queue = $1::bigint))
     AND turn < $3::bigint AND head_sequence IS NOT NULL
 
 -- name: open_lanes
@@ -111,7 +111,7 @@ FROM (
     SELECT j.at, t.*, CASE WHEN t.attempt = 0 AND num_nonnulls(t.wants, t.parents, t.ttl, t.deadline, t.delay, t.keep,
         t.keep_failed, t.failures, t.crashes, t.alone, t.history) = 0 THEN octet_length(t.body) END AS size
     FROM jsonb_array_elements_text($1::jsonb) WITH ORDINALITY AS j(sequence, at)
-    JOIN sitq.task AS t ON t.sequence = j.sequence::bigint
+    JOIN sitq.task AS t ON t.sequence = ANY (ARRAY[j.sequence::bigint])
 ) AS f
 
 -- name: fresh_of_lane
@@ -133,15 +133,15 @@ FROM (
 -- open edges of them all, with the children.
 SELECT (
     SELECT coalesce(json_agg(t.sequence), '[]')::text FROM jsonb_array_elements_text($1::jsonb) AS j(sequence)
-    JOIN sitq.task AS t ON t.sequence = j.sequence::bigint
+    JOIN sitq.task AS t ON t.sequence = ANY (ARRAY[j.sequence::bigint])
     WHERE t.stage + 0 = 3 AND t.token = $2::text AND t.stop IS NULL AND t.history IS NULL
 ), (
     SELECT coalesce(json_agg(json_build_array(e.parent, e.effects, json_build_array(
         c.sequence, c.queue, c.lane, c.stage, c.priority, c.due, c.parents, c.unarmed, c.ends,
         num_nonnulls(c.delay, c.ttl, c.deadline, c.milestone, c.unarmed) = 0))), '[]')::text
     FROM jsonb_array_elements_text($1::jsonb) AS j(sequence)
-    JOIN sitq.edge AS e ON e.parent = j.sequence::bigint AND e.done = 0
-    JOIN sitq.task AS c ON c.sequence = e.child
+    JOIN sitq.edge AS e ON e.parent = ANY (ARRAY[j.sequence::bigint]) AND e.done = 0
+    JOIN sitq.task AS c ON c.sequence = ANY (ARRAY[e.child])
 )
 
 -- name: store_queue_turns
@@ -154,12 +154,12 @@ ON CONFLICT (queue, key) DO UPDATE SET turn = excluded.turn
 
 -- name: store_lane_turns
 UPDATE sitq.lane SET turn = (j.value ->> 1)::bigint
-FROM jsonb_array_elements($2::jsonb) AS j(value) WHERE tenant = j.value ->> 0 AND queue = $1::bigint
+FROM jsonb_array_elements($2::jsonb) AS j(value) WHERE tenant = ANY (ARRAY[j.value ->> 0]) AND queue = $1::bigint
 
 -- name: read_keys
 SELECT coalesce(json_agg(json_build_array(
     json_build_array(k.key, k.slots, k.rate, k.per, k.burst), k.arrival, k.frozen, k.running)), '[]')::text
-FROM jsonb_array_elements_text($1::jsonb) AS j(key) JOIN sitq.key AS k ON k.key = j.key
+FROM jsonb_array_elements_text($1::jsonb) AS j(key) JOIN sitq.key AS k ON k.key = ANY (ARRAY[j.key])
 
 -- name: start_keys
 INSERT INTO sitq.key AS k (key, per, burst, running, arrival)
@@ -168,7 +168,7 @@ ON CONFLICT (key) DO UPDATE SET running = excluded.running, arrival = excluded.a
 
 -- name: hold_lanes
 UPDATE sitq.lane AS l SET held_by = j.value ->> 1
-FROM jsonb_array_elements($1::jsonb) AS j(value) WHERE l.id = (j.value ->> 0)::bigint
+FROM jsonb_array_elements($1::jsonb) AS j(value) WHERE l.id = ANY (ARRAY[(j.value ->> 0)::bigint])
 
 -- name: set_marks
 INSERT INTO sitq.mark (queue, key, at)
@@ -181,11 +181,11 @@ SELECT coalesce(json_agg(key), '[]')::text FROM (
 ) AS m
 
 -- name: drop_marks
-DELETE FROM sitq.mark WHERE queue = $1::bigint AND key IN (SELECT jsonb_array_elements_text($2::jsonb))
+DELETE FROM sitq.mark WHERE queue = $1::bigint AND key = ANY (ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))
 
 -- name: reopen_lanes
 -- As many of the best lanes of each kind of the queue that the key holds as it may have capacity for.
-UPDATE sitq.lane SET held_by = NULL WHERE id IN (
+UPDATE sitq.lane SET held_by = NULL WHERE id = ANY (ARRAY(
     SELECT l.id FROM sitq.kind AS k CROSS JOIN LATERAL (
         (SELECT o.id FROM sitq.lane AS o
             WHERE o.held_by = $2::text AND o.kind = k.id AND o.turn IS NULL AND o.head_sequence IS NOT NULL
@@ -195,13 +195,13 @@ UPDATE sitq.lane SET held_by = NULL WHERE id IN (
             WHERE o.held_by = $2::text AND o.kind = k.id AND o.turn >= 0 AND o.head_sequence IS NOT NULL
             ORDER BY o.turn, o.head_priority DESC, o.head_sequence LIMIT $3::bigint)
     ) AS l WHERE k.queue = $1::bigint
-)
+))
 
 -- name: holding
 -- Which of the keys hold lanes of the queue.
 SELECT coalesce(json_agg(j.key), '[]')::text FROM jsonb_array_elements_text($2::jsonb) AS j(key) WHERE EXISTS (
     SELECT 1 FROM sitq.kind AS k JOIN sitq.lane AS l
-    ON l.held_by = j.key AND l.kind = k.id AND l.head_sequence IS NOT NULL WHERE k.queue = $1::bigint)
+    ON l.held_by = ANY (ARRAY[j.key]) AND l.kind = ANY (ARRAY[k.id]) AND l.head_sequence IS NOT NULL WHERE k.queue = $1::bigint)
 
 -- name: remember_claim
 INSERT INTO sitq.claim AS c (id, at, tasks) VALUES ($1::text, $2::bigint, $3::text)
@@ -209,7 +209,7 @@ ON CONFLICT (id) DO UPDATE SET at = excluded.at, tasks = excluded.tasks
 
 -- name: marks_of
 SELECT coalesce(json_agg(m.key), '[]')::text FROM jsonb_array_elements_text($2::jsonb) AS j(key)
-JOIN sitq.mark AS m ON m.key = j.key AND m.queue = $1::bigint
+JOIN sitq.mark AS m ON m.key = ANY (ARRAY[j.key]) AND m.queue = $1::bigint
 
 -- name: start_own
 -- The starts of a queue that has a limit of its own are counted by a key that no task can name.

@@ -6,8 +6,8 @@
 SELECT sequence, substr(why, 3) FROM (
     SELECT t.sequence, concat(
         CASE WHEN NOT t.stage BETWEEN 0 AND 8 THEN ', stage holds ' || t.stage END,
-        CASE WHEN NOT EXISTS (SELECT 1 FROM sitq.lane AS l JOIN sitq.kind AS k ON k.id = l.kind
-            JOIN sitq.queue AS q ON q.id = k.queue WHERE l.id = t.lane AND l.queue = t.queue AND k.queue = t.queue)
+        CASE WHEN NOT EXISTS (SELECT 1 FROM sitq.lane AS l JOIN sitq.kind AS k ON k.id = ANY (ARRAY[l.kind])
+            JOIN sitq.queue AS q ON q.id = ANY (ARRAY[k.queue]) WHERE l.id = ANY (ARRAY[t.lane]) AND l.queue = t.queue AND k.queue = t.queue)
             THEN ', lane ' || t.lane || ' is none of queue ' || t.queue END,
         CASE WHEN t.wants !~ '^[wax][0-9]{1,18}:' THEN ', wants holds no unique key' END,
         CASE WHEN NOT t.attempt BETWEEN 0 AND 2147483646 THEN ', attempt holds ' || t.attempt END,
@@ -57,11 +57,11 @@ UPDATE sitq.task AS t SET
     milestone = CASE WHEN t.milestone BETWEEN -$6::bigint AND $6::bigint THEN t.milestone END
 FROM (
     SELECT j.sequence::bigint AS sequence,
-        EXISTS (SELECT 1 FROM sitq.lane AS l JOIN sitq.kind AS k ON k.id = l.kind JOIN sitq.queue AS q ON q.id = k.queue
-            WHERE l.id = s.lane AND l.queue = s.queue AND k.queue = s.queue) AS fits
-    FROM jsonb_array_elements_text($1::jsonb) AS j(sequence) JOIN sitq.task AS s ON s.sequence = j.sequence::bigint
+        EXISTS (SELECT 1 FROM sitq.lane AS l JOIN sitq.kind AS k ON k.id = ANY (ARRAY[l.kind]) JOIN sitq.queue AS q ON q.id = ANY (ARRAY[k.queue])
+            WHERE l.id = ANY (ARRAY[s.lane]) AND l.queue = s.queue AND k.queue = s.queue) AS fits
+    FROM jsonb_array_elements_text($1::jsonb) AS j(sequence) JOIN sitq.task AS s ON s.sequence = ANY (ARRAY[j.sequence::bigint])
 ) AS w
-WHERE t.sequence = w.sequence
+WHERE t.sequence = ANY (ARRAY[w.sequence])
 
 -- name: lane_texts
 SELECT id, keys FROM sitq.lane WHERE keys <> '[]'
@@ -116,8 +116,8 @@ WHERE l.managed
 
 -- name: count_keys
 UPDATE sitq.key AS k SET running = (
-    SELECT count(*) FROM sitq.lane_key AS j JOIN sitq.task AS t ON t.lane = j.lane AND t.stage = 3 WHERE j.key = k.key
-) WHERE k.key IN (SELECT j.key FROM sitq.lane_key AS j)
+    SELECT count(*) FROM sitq.lane_key AS j JOIN sitq.task AS t ON t.lane = j.lane AND t.stage = 3 WHERE j.key = ANY (ARRAY[k.key])
+) WHERE EXISTS (SELECT 1 FROM sitq.lane_key AS j WHERE j.key = ANY (ARRAY[k.key]))
 
 -- name: mark_anew
 UPDATE sitq.mark SET at = 0

@@ -9,7 +9,7 @@ SELECT coalesce(json_agg(r.row), '[]')::text FROM (
         t.started, t.finished, t.keep_until, t.keep, t.keep_failed, t.stride, t.reply, t.wants, t.parents, t.unarmed,
         t.milestone, t.ends, encode(t.history, 'hex')) AS row
     FROM sitq.task AS t WHERE t.id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
-    ORDER BY t.sequence FOR UPDATE
+    ORDER BY t.sequence + 0 FOR UPDATE
 ) AS r
 
 -- name: rows_by_sequence
@@ -50,7 +50,7 @@ SELECT coalesce(json_agg(json_build_array(
     encode(t.result, 'hex'),
     encode(t.body, 'hex')) ORDER BY j.at), '[]')::text
 FROM jsonb_array_elements_text($1::jsonb) WITH ORDINALITY AS j(sequence, at)
-JOIN sitq.task AS t ON t.sequence = j.sequence::bigint
+JOIN sitq.task AS t ON t.sequence = ANY (ARRAY[j.sequence::bigint])
 
 -- name: tally
 SELECT coalesce(json_agg(json_build_array(t.name, t.state, t.tasks)), '[]')::text FROM (
@@ -93,14 +93,14 @@ SELECT coalesce(json_agg(json_build_array(sequence, stage)), '[]')::text FROM (
 -- name: scan_children
 -- The same for a scan of those that depend on a task.
 SELECT coalesce(json_agg(json_build_array(sequence, stage)), '[]')::text FROM (
-    SELECT t.sequence, t.stage FROM sitq.task AS p JOIN sitq.edge AS e ON e.parent = p.sequence
-    JOIN sitq.task AS t ON t.sequence = e.child
+    SELECT t.sequence, t.stage FROM sitq.task AS p JOIN sitq.edge AS e ON e.parent = ANY (ARRAY[p.sequence])
+    JOIN sitq.task AS t ON t.sequence = ANY (ARRAY[e.child])
     WHERE p.id = $3::text AND e.child > $1::bigint ORDER BY e.child LIMIT $2::bigint
 ) AS t
 
 -- name: scan_children_down
 SELECT coalesce(json_agg(json_build_array(sequence, stage)), '[]')::text FROM (
-    SELECT t.sequence, t.stage FROM sitq.task AS p JOIN sitq.edge AS e ON e.parent = p.sequence
-    JOIN sitq.task AS t ON t.sequence = e.child
+    SELECT t.sequence, t.stage FROM sitq.task AS p JOIN sitq.edge AS e ON e.parent = ANY (ARRAY[p.sequence])
+    JOIN sitq.task AS t ON t.sequence = ANY (ARRAY[e.child])
     WHERE p.id = $3::text AND e.child < $1::bigint ORDER BY e.child DESC LIMIT $2::bigint
 ) AS t

@@ -1,5 +1,7 @@
 -- Statements that write what a transaction changed. Each takes a whole batch, as arrays of columns or as one JSON
 -- array, so that the number of round trips does not depend on the number of rows.
+-- Rows are found by their keys, however small the planner believes a table to be that was empty a while ago: so they
+-- are joined by `key = ANY (ARRAY[other])`, and `OFFSET 0` stands in subqueries; the first migration says why.
 
 -- name: make_queues
 INSERT INTO sitq.queue (name)
@@ -11,7 +13,7 @@ ON CONFLICT (name) DO NOTHING
 -- name: make_kinds
 INSERT INTO sitq.kind (queue, name, python)
 SELECT DISTINCT q.id, j.value ->> 1, j.value ->> 2
-FROM jsonb_array_elements($1::jsonb) AS j(value) JOIN sitq.queue AS q ON q.name = j.value ->> 0
+FROM jsonb_array_elements($1::jsonb) AS j(value) JOIN sitq.queue AS q ON q.name = ANY (ARRAY[j.value ->> 0])
 ON CONFLICT (queue, name, python) DO NOTHING
 
 -- name: make_lanes
@@ -19,8 +21,8 @@ INSERT INTO sitq.lane (kind, queue, tenant, keys, managed, turn)
 SELECT k.id, q.id, j.value ->> 3, j.value ->> 4, j.value ->> 3 IS NOT NULL OR j.value ->> 4 <> '[]',
     CASE WHEN j.value ->> 3 IS NOT NULL THEN coalesce(t.turn, 0) END
 FROM jsonb_array_elements($1::jsonb) AS j(value)
-JOIN sitq.queue AS q ON q.name = j.value ->> 0
-JOIN sitq.kind AS k ON k.queue = q.id AND k.name = j.value ->> 1 AND k.python = j.value ->> 2
+JOIN sitq.queue AS q ON q.name = ANY (ARRAY[j.value ->> 0])
+JOIN sitq.kind AS k ON k.queue = ANY (ARRAY[q.id]) AND k.name = j.value ->> 1 AND k.python = j.value ->> 2
 LEFT JOIN sitq.tenant AS t ON t.queue = q.id AND t.key = j.value ->> 3
 ON CONFLICT DO NOTHING
 
@@ -28,18 +30,18 @@ ON CONFLICT DO NOTHING
 SELECT coalesce(json_agg(json_build_array(
     l.id, l.queue, l.kind, q.name, k.name, k.python, l.tenant, l.keys)), '[]')::text
 FROM jsonb_array_elements($1::jsonb) AS j(value)
-JOIN sitq.queue AS q ON q.name = j.value ->> 0
-JOIN sitq.kind AS k ON k.queue = q.id AND k.name = j.value ->> 1 AND k.python = j.value ->> 2
-JOIN sitq.lane AS l ON l.kind = k.id AND l.keys = j.value ->> 4
+JOIN sitq.queue AS q ON q.name = ANY (ARRAY[j.value ->> 0])
+JOIN sitq.kind AS k ON k.queue = ANY (ARRAY[q.id]) AND k.name = j.value ->> 1 AND k.python = j.value ->> 2
+JOIN sitq.lane AS l ON l.kind = ANY (ARRAY[k.id]) AND l.keys = j.value ->> 4
     AND coalesce('t' || l.tenant, '') = coalesce('t' || (j.value ->> 3), '')
 
 -- name: read_lanes
 SELECT coalesce(json_agg(json_build_array(
     l.id, l.queue, l.kind, q.name, k.name, k.python, l.tenant, l.keys)), '[]')::text
 FROM jsonb_array_elements_text($1::jsonb) AS j(lane)
-JOIN sitq.lane AS l ON l.id = j.lane::bigint
-JOIN sitq.kind AS k ON k.id = l.kind
-JOIN sitq.queue AS q ON q.id = l.queue
+JOIN sitq.lane AS l ON l.id = ANY (ARRAY[j.lane::bigint])
+JOIN sitq.kind AS k ON k.id = ANY (ARRAY[l.kind])
+JOIN sitq.queue AS q ON q.id = ANY (ARRAY[l.queue])
 
 -- name: make_lane_keys
 INSERT INTO sitq.lane_key (key, lane)
@@ -101,7 +103,7 @@ FROM unnest(
     sequence, stage, priority, due, delay, expires, expire_at, attempt, failures, crashes, alone, token, owner,
     lease_until, stop, started, finished, keep_until, reply, wants, parents, unarmed, ends
 )
-WHERE task.sequence = v.sequence
+WHERE task.sequence = ANY (ARRAY[v.sequence])
 
 -- name: send
 -- A waiting task goes to another lane.
@@ -112,15 +114,15 @@ UPDATE sitq.task SET queue = $2::bigint, lane = $3::bigint WHERE sequence = $1::
 UPDATE sitq.task SET stage = v.stage, due = v.due, parents = v.parents, unarmed = v.unarmed, ends = v.ends
 FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])
     AS v (sequence, stage, due, parents, unarmed, ends)
-WHERE task.sequence = v.sequence
+WHERE task.sequence = ANY (ARRAY[v.sequence])
 
 -- name: store_history
 UPDATE sitq.task SET history = substr($2::bytea, (j.value ->> 1)::integer, (j.value ->> 2)::integer)
-FROM jsonb_array_elements($1::jsonb) AS j(value) WHERE sequence = (j.value ->> 0)::bigint
+FROM jsonb_array_elements($1::jsonb) AS j(value) WHERE sequence = ANY (ARRAY[(j.value ->> 0)::bigint])
 
 -- name: store_result
 UPDATE sitq.task SET result = substr($2::bytea, (j.value ->> 1)::integer, (j.value ->> 2)::integer)
-FROM jsonb_array_elements($1::jsonb) AS j(value) WHERE sequence = (j.value ->> 0)::bigint
+FROM jsonb_array_elements($1::jsonb) AS j(value) WHERE sequence = ANY (ARRAY[(j.value ->> 0)::bigint])
 
 -- name: drop_bodies
 -- They go with their tasks.
@@ -139,7 +141,7 @@ FROM (
     FROM convert_from($2::bytea, 'UTF8') AS p(digits)
     CROSS JOIN jsonb_array_elements_text($1::jsonb) WITH ORDINALITY AS e(sequence, at)
 ) AS j
-WHERE task.sequence = j.sequence
+WHERE task.sequence = ANY (ARRAY[j.sequence])
 
 -- name: delete_tasks
 DELETE FROM sitq.task WHERE sequence = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint))
@@ -178,15 +180,15 @@ WITH raised AS (
             SELECT (j.value ->> 0)::bigint AS lane, (j.value ->> 1)::bigint AS more, (j.value ->> 2)::bigint AS priority,
                 (j.value ->> 3)::bigint AS sequence
             FROM jsonb_array_elements($1::jsonb) AS j(value)
-        ) AS a JOIN sitq.lane AS l ON l.id = a.lane AND l.managed
+        ) AS a JOIN sitq.lane AS l ON l.id = ANY (ARRAY[a.lane]) AND l.managed IS TRUE
     ) AS j
-    WHERE lane.id = j.id
+    WHERE lane.id = ANY (ARRAY[j.id])
 )
-SELECT l.id FROM jsonb_array_elements($1::jsonb) AS j(value) JOIN sitq.lane AS l ON l.id = (j.value ->> 0)::bigint
+SELECT l.kind FROM jsonb_array_elements($1::jsonb) AS j(value) JOIN sitq.lane AS l ON l.id = ANY (ARRAY[(j.value ->> 0)::bigint])
 
 -- name: join_lane
 -- The same of a single lane whose head stays: $1 the lane, $2 tasks more, $3 priority, $4 sequence.
-UPDATE sitq.lane SET tasks = tasks + $2::bigint WHERE id = $1::bigint AND managed AND ($4::bigint IS NULL
+UPDATE sitq.lane SET tasks = tasks + $2::bigint WHERE id = $1::bigint AND managed IS TRUE AND ($4::bigint IS NULL
     OR (-head_priority, head_sequence) < (-$3::bigint, $4::bigint))
 
 -- name: raise_lane
@@ -200,9 +202,9 @@ WITH raised AS (
     FROM (
         SELECT l.id, $4::bigint IS NOT NULL AND (l.head_sequence IS NULL
             OR (-$3::bigint, $4::bigint) < (-l.head_priority, l.head_sequence)) AS better
-        FROM sitq.lane AS l WHERE l.id = $1::bigint AND l.managed
+        FROM sitq.lane AS l WHERE l.id = $1::bigint AND l.managed IS TRUE
     ) AS j
-    WHERE lane.id = j.id
+    WHERE lane.id = ANY (ARRAY[j.id])
 )
 SELECT id FROM sitq.lane WHERE id = $1::bigint
 
@@ -212,17 +214,18 @@ UPDATE sitq.lane SET (head_priority, head_sequence) = (
     SELECT t.priority, t.sequence FROM sitq.task AS t
     WHERE t.lane = lane.id AND t.stage = 2 ORDER BY t.priority DESC, t.sequence LIMIT 1
 )
-WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint)) AND managed
+WHERE id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint)) AND managed IS TRUE
 
 -- name: free_keys
-UPDATE sitq.key SET running = running - $2::bigint WHERE key IN (SELECT jsonb_array_elements_text($1::jsonb))
+UPDATE sitq.key SET running = running - $2::bigint WHERE key = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))
 
 -- name: queues_held
-SELECT coalesce(json_agg(q.name), '[]')::text FROM sitq.queue AS q WHERE q.id IN (
-    SELECT m.queue FROM jsonb_array_elements_text($1::jsonb) AS j(key) JOIN sitq.mark AS m ON m.key = j.key)
+SELECT coalesce(json_agg(q.name), '[]')::text FROM sitq.queue AS q WHERE q.id = ANY (ARRAY(
+    SELECT m.queue FROM jsonb_array_elements_text($1::jsonb) AS j(key) CROSS JOIN LATERAL (
+        SELECT m.queue FROM sitq.mark AS m WHERE m.key = j.key OFFSET 0) AS m))
 
 -- name: mark_keys
-UPDATE sitq.mark SET at = 0 WHERE key IN (SELECT jsonb_array_elements_text($1::jsonb)) AND at > 0
+UPDATE sitq.mark SET at = 0 WHERE key = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND at > 0
 
 -- name: edges_over
 -- Of tasks that have ended: they are only there to be found by their parents.
@@ -235,12 +238,12 @@ WHERE e.parent = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint)
 
 -- name: read_uniques
 SELECT coalesce(json_agg(json_build_array(u.key, u.task)), '[]')::text
-FROM jsonb_array_elements_text($1::jsonb) AS j(key) JOIN sitq.unique_key AS u ON u.key = j.key
+FROM jsonb_array_elements_text($1::jsonb) AS j(key) JOIN sitq.unique_key AS u ON u.key = ANY (ARRAY[j.key])
 
 -- name: drop_uniques
 -- Of deleted tasks: [key, id].
 DELETE FROM sitq.unique_key AS u USING jsonb_array_elements($1::jsonb) AS j(value)
-WHERE u.key = j.value ->> 0 AND u.task = j.value ->> 1
+WHERE u.key = ANY (ARRAY[j.value ->> 0]) AND u.task = j.value ->> 1
 
 -- name: waiting_in
 SELECT q.id, (SELECT coalesce(sum(t.tasks), 0)::bigint FROM sitq.tally AS t WHERE t.queue = q.id AND t.state IN (0, 1))
@@ -283,7 +286,7 @@ SELECT coalesce(json_agg(sequence ORDER BY at), '[]')::text FROM (
 SELECT coalesce(json_agg(sequence), '[]')::text FROM (
     SELECT t.sequence FROM sitq.task AS t
     WHERE t.keep_until IS NOT NULL AND t.keep_until <= $1::bigint
-        AND NOT EXISTS (SELECT 1 FROM sitq.edge AS e WHERE e.parent = t.sequence AND e.done = 0)
+        AND NOT EXISTS (SELECT 1 FROM sitq.edge AS e WHERE e.parent = t.sequence AND e.done = 0 OFFSET 0)
         AND (t.wants IS NULL OR substr(t.wants, 1, 1) <> 'x'
             OR t.created + substr(t.wants, 2, strpos(t.wants, ':') - 2)::bigint <= $1::bigint
             OR NOT EXISTS (SELECT 1 FROM sitq.unique_key AS u
@@ -293,7 +296,7 @@ SELECT coalesce(json_agg(sequence), '[]')::text FROM (
 
 -- name: resting_queues
 SELECT coalesce(json_agg(q.id), '[]')::text FROM sitq.queue AS q
-WHERE (q.served <> 0 OR q.turn <> 0 OR EXISTS (SELECT 1 FROM sitq.tenant AS t WHERE t.queue = q.id))
+WHERE (q.served <> 0 OR q.turn <> 0 OR EXISTS (SELECT 1 FROM sitq.tenant AS t WHERE t.queue = ANY (ARRAY[q.id])))
     AND coalesce((SELECT sum(c.tasks) FROM sitq.tally AS c WHERE c.queue = q.id AND c.state <= 3), 0) = 0
 
 -- name: rest_queues
@@ -304,52 +307,53 @@ DELETE FROM sitq.tenant WHERE queue = ANY (ARRAY(SELECT jsonb_array_elements_tex
 
 -- name: rest_lanes
 UPDATE sitq.lane SET turn = 0
-WHERE turn > 0 AND queue = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint))
+WHERE managed AND turn > 0 AND queue = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)::bigint))
 
 -- name: drop_lanes
 -- Plain ones go when their queue has no tasks at all.
-DELETE FROM sitq.lane WHERE id IN (
+DELETE FROM sitq.lane WHERE id = ANY (ARRAY(
     (SELECT id FROM sitq.lane WHERE tasks = 0 AND managed LIMIT $1::bigint)
     UNION ALL
-    (SELECT l.id FROM sitq.queue AS q JOIN sitq.kind AS k ON k.queue = q.id JOIN sitq.lane AS l ON l.kind = k.id
+    (SELECT l.id FROM sitq.queue AS q JOIN sitq.kind AS k ON k.queue = ANY (ARRAY[q.id])
+        JOIN sitq.lane AS l ON l.kind = ANY (ARRAY[k.id])
         WHERE NOT l.managed
             AND coalesce((SELECT sum(c.tasks) FROM sitq.tally AS c WHERE c.queue = q.id), 0) = 0
         LIMIT $1::bigint)
-) RETURNING 1
+)) RETURNING 1
 
 -- name: drop_lane_keys
-DELETE FROM sitq.lane_key AS k WHERE NOT EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.id = k.lane)
+DELETE FROM sitq.lane_key AS k WHERE NOT EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.id = ANY (ARRAY[k.lane]))
 
 -- name: drop_keys
 DELETE FROM sitq.key AS k WHERE running = 0 AND arrival <= $1::bigint AND frozen <= $1::bigint
-    AND NOT EXISTS (SELECT 1 FROM sitq.lane_key AS l WHERE l.key = k.key)
+    AND NOT EXISTS (SELECT 1 FROM sitq.lane_key AS l WHERE l.key = ANY (ARRAY[k.key]))
 
 -- name: drop_kinds
-DELETE FROM sitq.kind AS k WHERE NOT EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.kind = k.id)
+DELETE FROM sitq.kind AS k WHERE NOT EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.kind = ANY (ARRAY[k.id]))
 
 -- name: drop_queues
-DELETE FROM sitq.queue AS q WHERE NOT EXISTS (SELECT 1 FROM sitq.kind AS k WHERE k.queue = q.id)
+DELETE FROM sitq.queue AS q WHERE NOT EXISTS (SELECT 1 FROM sitq.kind AS k WHERE k.queue = ANY (ARRAY[q.id]))
 
 -- name: drop_counts
-DELETE FROM sitq.tally AS t WHERE NOT EXISTS (SELECT 1 FROM sitq.queue AS q WHERE q.id = t.queue)
+DELETE FROM sitq.tally AS t WHERE NOT EXISTS (SELECT 1 FROM sitq.queue AS q WHERE q.id = ANY (ARRAY[t.queue]))
 
 -- name: drop_marks_of_queues
-DELETE FROM sitq.mark AS m WHERE NOT EXISTS (SELECT 1 FROM sitq.queue AS q WHERE q.id = m.queue)
+DELETE FROM sitq.mark AS m WHERE NOT EXISTS (SELECT 1 FROM sitq.queue AS q WHERE q.id = ANY (ARRAY[m.queue]))
 
 -- name: drop_claims
-DELETE FROM sitq.claim WHERE number IN (
+DELETE FROM sitq.claim WHERE number = ANY (ARRAY(
     SELECT c.number FROM sitq.claim AS c
     WHERE c.at < $1::bigint AND NOT EXISTS (
         SELECT 1 FROM jsonb_array_elements_text(c.tasks::jsonb) AS j(sequence)
-        JOIN sitq.task AS t ON t.sequence = j.sequence::bigint WHERE t.stage + 0 = 3 AND t.token = c.id)
+        JOIN sitq.task AS t ON t.sequence = ANY (ARRAY[j.sequence::bigint]) WHERE t.stage + 0 = 3 AND t.token = c.id)
     ORDER BY c.number LIMIT $2::bigint
-)
+))
 
 -- name: limited_queues
 -- Which of the queues have a limit of their own.
 SELECT coalesce(json_agg(q.name), '[]')::text
-FROM jsonb_array_elements_text($1::jsonb) AS j(queue) JOIN sitq.queue AS q ON q.id = j.queue::bigint
-WHERE EXISTS (SELECT 1 FROM sitq.cell AS c WHERE c.key = 'limit/queue/' || q.name)
+FROM jsonb_array_elements_text($1::jsonb) AS j(queue) JOIN sitq.queue AS q ON q.id = ANY (ARRAY[j.queue::bigint])
+WHERE EXISTS (SELECT 1 FROM sitq.cell AS c WHERE c.key = 'limit/queue/' || q.name OFFSET 0)
 
 -- name: queue_names
 SELECT coalesce(json_agg(name), '[]')::text FROM sitq.queue

@@ -222,6 +222,9 @@ CREATE UNLOGGED TABLE sitq.listener (
 -- The planner's settings: these plans must not depend on statistics, which a table that was just filled has not.
 -- Where `stage + 0` stands for the stage, rows are to be found by their keys: a plain `stage = 3` makes the planner go
 -- through all running tasks for each of them, as the index of leases looks small to it.
+-- A table that was empty when it was last vacuumed has one row at the most for the planner, whatever came since, and
+-- reading all of an index costs what looking one row up does. So rows are joined by `key = ANY (ARRAY[other])`, for which
+-- an index can only be looked into, and `OFFSET 0` keeps a subquery from being made a join.
 
 -- In PL/pgSQL, which keeps plans for a session: a function in SQL would be planned anew by each call.
 CREATE FUNCTION sitq.instant(given bigint) RETURNS bigint
@@ -293,12 +296,13 @@ BEGIN
         END IF;
     END IF;
     stale := EXISTS (
-        SELECT 1 FROM unnest(lanes) AS w(lane) WHERE NOT EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.id = w.lane)
+        SELECT 1 FROM unnest(lanes) AS w(lane) WHERE NOT EXISTS (
+            SELECT 1 FROM sitq.lane AS l WHERE l.id = w.lane OFFSET 0)
     );
     IF stale THEN
         RETURN;
     END IF;
-    SELECT array_agg(t.id) INTO known FROM unnest(ids) AS i(id) JOIN sitq.task AS t ON t.id = i.id;
+    SELECT array_agg(t.id) INTO known FROM sitq.task AS t WHERE t.id = ANY (ids);
     INSERT INTO sitq.task (sequence, id, queue, lane, stage, priority, due, created, reply, body)
     SELECT nextval('sitq.task_sequence'), n.id, n.queue, n.lane,
         CASE WHEN greatest(n.due, at_) + n.delay <= at_ THEN 2 ELSE 1 END,
@@ -357,16 +361,16 @@ BEGIN
         array_agg(q.turn ORDER BY w.at) AS turns,
         array_agg(EXISTS (
             SELECT 1 FROM sitq.cell AS c WHERE c.key = 'pause/queue/' || q.name AND (c.until IS NULL OR c.until > now)
-        ) ORDER BY w.at) AS paused,
+            OFFSET 0) ORDER BY w.at) AS paused,
         array_agg(coalesce(
             (SELECT t.due FROM sitq.task AS t WHERE t.queue = q.id AND t.stage = 1 ORDER BY t.due LIMIT 1) <= now, false
         ) ORDER BY w.at) AS due,
         min((SELECT m.at FROM sitq.mark AS m WHERE m.queue = q.id ORDER BY m.at LIMIT 1)) AS mark,
         bool_or(coalesce((SELECT t.expire_at FROM sitq.task AS t WHERE t.queue = q.id AND t.expire_at IS NOT NULL
             ORDER BY t.expire_at LIMIT 1) <= now, false)) AS overdue,
-        bool_or(EXISTS (SELECT 1 FROM sitq.cell AS c WHERE c.key = 'limit/queue/' || q.name)) AS limited,
-        bool_or(EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.queue = q.id AND l.managed)
-            OR EXISTS (SELECT 1 FROM sitq.tenant AS l WHERE l.queue = q.id)) AS managed
+        bool_or(EXISTS (SELECT 1 FROM sitq.cell AS c WHERE c.key = 'limit/queue/' || q.name OFFSET 0)) AS limited,
+        bool_or(EXISTS (SELECT 1 FROM sitq.lane AS l WHERE l.queue = q.id AND l.managed OFFSET 0)
+            OR EXISTS (SELECT 1 FROM sitq.tenant AS l WHERE l.queue = q.id OFFSET 0)) AS managed
     INTO look
     FROM unnest(names, shares) WITH ORDINALITY AS w(name, share, at)
     JOIN sitq.queue AS q ON q.name = w.name;
@@ -376,11 +380,11 @@ BEGIN
     END IF;
     FOR i IN 1 .. coalesce(cardinality(look.ids), 0) LOOP
         IF look.due[i] THEN
-            UPDATE sitq.task SET stage = 2 WHERE sequence IN (
+            UPDATE sitq.task SET stage = 2 WHERE sequence = ANY (ARRAY(
                 SELECT t.sequence FROM sitq.task AS t
                 WHERE t.queue = look.ids[i] AND t.stage = 1 AND t.due <= start_plain.now
                 ORDER BY t.due LIMIT 2000 FOR UPDATE SKIP LOCKED
-            );
+            ));
         END IF;
     END LOOP;
     FOR again IN 1 .. 2 LOOP  -- each up to its share, then what is left goes to them in order again
@@ -390,20 +394,20 @@ BEGIN
             WITH best AS (
                 SELECT t.sequence, t.priority
                 FROM sitq.kind AS k CROSS JOIN LATERAL (
-                    SELECT l.id FROM sitq.lane AS l WHERE l.kind = k.id AND NOT l.managed
+                    SELECT l.id FROM sitq.lane AS l WHERE l.kind = k.id AND NOT l.managed OFFSET 0
                 ) AS l CROSS JOIN LATERAL (
                     SELECT t.sequence, t.priority FROM sitq.task AS t WHERE t.lane = l.id AND t.stage = 2
                     ORDER BY t.priority DESC, t.sequence LIMIT n FOR UPDATE SKIP LOCKED
                 ) AS t
                 WHERE k.queue = look.ids[i] AND NOT k.name = ANY (leave) AND k.python IN ('', python_)
                     AND NOT EXISTS (SELECT 1 FROM sitq.cell AS c
-                        WHERE c.key = 'pause/name/' || k.name AND (c.until IS NULL OR c.until > start_plain.now))
+                        WHERE c.key = 'pause/name/' || k.name AND (c.until IS NULL OR c.until > start_plain.now) OFFSET 0)
                 ORDER BY t.priority DESC, t.sequence LIMIT n
             ), begun AS (
                 UPDATE sitq.task AS t SET
                     stage = 3, attempt = t.attempt + 1, token = claim_, owner = worker,
                     lease_until = start_plain.now + lease, started = start_plain.now, expire_at = NULL
-                FROM best AS b WHERE t.sequence = b.sequence
+                FROM best AS b WHERE t.sequence = ANY (ARRAY[b.sequence])
             )
             SELECT array_agg(b.sequence ORDER BY b.priority DESC, b.sequence) INTO found_ FROM best AS b;
             CONTINUE WHEN found_ IS NULL;
@@ -441,7 +445,7 @@ BEGIN
         SELECT g.at, t.sequence, t.id, t.queue, t.lane, t.priority, t.due, t.created, t.body,
             CASE WHEN t.attempt = 1 AND num_nonnulls(t.wants, t.parents, t.ttl, t.deadline, t.delay, t.keep,
                 t.keep_failed, t.failures, t.crashes, t.alone, t.history) = 0 THEN octet_length(t.body) END AS size
-        FROM unnest(got) WITH ORDINALITY AS g(sequence, at) JOIN sitq.task AS t ON t.sequence = g.sequence
+        FROM unnest(got) WITH ORDINALITY AS g(sequence, at) JOIN sitq.task AS t ON t.sequence = ANY (ARRAY[g.sequence])
     ) AS f;
 END
 $$;
@@ -467,8 +471,8 @@ BEGIN
         UPDATE sitq.task AS t SET
             stage = 4, keep_until = at_ + keep_, finished = at_, lease_until = NULL, owner = NULL, result = m.result
         FROM unnest(sequences, tokens, results) AS m(sequence, token, result)
-        WHERE t.sequence = m.sequence AND t.stage + 0 = 3 AND t.token = m.token AND t.stop IS NULL AND t.history IS NULL
-            AND NOT EXISTS (SELECT 1 FROM sitq.edge AS e WHERE e.parent = t.sequence AND e.done = 0)
+        WHERE t.sequence = ANY (ARRAY[m.sequence]) AND t.stage + 0 = 3 AND t.token = m.token AND t.stop IS NULL AND t.history IS NULL
+            AND NOT EXISTS (SELECT 1 FROM sitq.edge AS e WHERE e.parent = t.sequence AND e.done = 0 OFFSET 0)
         RETURNING t.sequence, t.queue
     ), counted AS (
         INSERT INTO sitq.tally AS y (queue, state, slot, tasks)
@@ -480,7 +484,7 @@ BEGIN
     SELECT array_agg(d.sequence), array_agg(DISTINCT d.queue) INTO settled, queues FROM done AS d;
     limited := ARRAY(
         SELECT q.name FROM sitq.queue AS q WHERE q.id = ANY (queues)
-            AND EXISTS (SELECT 1 FROM sitq.cell AS c WHERE c.key = 'limit/queue/' || q.name)
+            AND EXISTS (SELECT 1 FROM sitq.cell AS c WHERE c.key = 'limit/queue/' || q.name OFFSET 0)
     );
     heard := sitq.heard(topics, me);
 END
@@ -497,11 +501,11 @@ BEGIN
     RETURN QUERY
     WITH held AS (
         SELECT t.sequence FROM unnest(ids, tokens) AS m(id, token)
-        JOIN sitq.task AS t ON t.id = m.id AND t.token = m.token AND t.stage + 0 = 3
-        ORDER BY t.sequence FOR UPDATE OF t
+        JOIN sitq.task AS t ON t.id = ANY (ARRAY[m.id]) AND t.token = m.token AND t.stage + 0 = 3
+        ORDER BY t.sequence + 0 FOR UPDATE OF t
     )
     UPDATE sitq.task AS t SET lease_until = sitq.instant(given) + lease
-    FROM held AS h WHERE t.sequence = h.sequence AND t.stage + 0 = 3
+    FROM held AS h WHERE t.sequence = ANY (ARRAY[h.sequence]) AND t.stage + 0 = 3
     RETURNING t.id, t.token, t.stop;
 END
 $$;
