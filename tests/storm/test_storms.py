@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="storms fork, and send signals"),
-    pytest.mark.timeout(320),
+    pytest.mark.timeout(620),
 ]
 
 LOOSE = 5.0
@@ -40,7 +40,7 @@ def stage(tmp_path, request):
             env={name: value for name, value in os.environ.items() if not name.startswith("SITQ_")},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         print(done.stdout[-20_000:], done.stderr[-5_000:])  # noqa: T201 - pytest shows it on a failure

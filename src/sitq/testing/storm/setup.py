@@ -34,7 +34,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         concurrency: Tasks at once in each worker.
         poisons: How many tasks of each deadly kind are planted.
         within: Seconds within which a dead worker's tasks start again; 0 is what is promised.
-        calm: Seconds within which the part that is well works everything off; then the storm gives up.
+        calm: Seconds for which the part that is well may end no open task before it is given up.
     """
 
     folder: str

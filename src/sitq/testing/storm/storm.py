@@ -19,6 +19,7 @@ from sitq.testing.storm.events import Fault, Over
 from sitq.testing.storm.fleet import Member
 from sitq.testing.storm.plan import KINDS, Action, make_plan
 from sitq.testing.storm.producing import observe, produce
+from sitq.testing.storm.progress import LONGEST, Progress
 from sitq.testing.storm.setup import SERIAL, Setup
 from sitq.testing.storm.stage import BEAT, Stage
 from sitq.testing.storm.verdict import Verdict
@@ -58,7 +59,7 @@ class Storm(Stage):
             finally:
                 if self._disk:
                     self._disk.empty()
-            return self.judge(Rules(lease=setup.lease, drain=setup.calm, after=setup.lease + 5))
+            return self.judge(Rules(lease=setup.lease, drain=LONGEST * setup.calm, after=setup.lease + 5))
 
     # -- the fleet -----------------------------------------------------------------------------------------
 
@@ -134,12 +135,11 @@ class Storm(Stage):
             self._beat()
 
     def _wait_until_drained(self) -> bool:
-        deadline = time.monotonic() + self.setup.calm
-        while time.monotonic() < deadline:
+        progress = Progress(self.setup.calm, time.monotonic())
+        while not progress.done and progress.has_hope(time.monotonic()):
             self._beat(seldom=True)
-            if self._open == 0:
-                return True
-        return False
+            progress.see(self._open, time.monotonic())
+        return progress.done
 
     def _beat(self, *, seldom: bool = False) -> None:
         time.sleep(BEAT * (3 if seldom else 0.5))
