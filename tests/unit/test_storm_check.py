@@ -299,10 +299,52 @@ class TestAgain:
         fleet.final("a", 2)
         assert fleet.broken() == [("C5", "two attempts at the same time")]
 
+    @pytest.mark.parametrize("what", ["lock", "stop"])
+    def test_at_the_same_time_as_another_one_stood_still(self, fleet, what):
+        """With the file's lock it keeps all from renewing, and without it nobody but itself."""
+        fleet.enqueue("a")
+        fleet.run("a", until=14.0)
+        fleet.fault(what, 2.5, pid=102)
+        fleet.journals["nemesis"].append(events.Over(at=12.0, what=what, pid=102))
+        fleet.run("a", 2, "two", 13.0, 14.0)
+        fleet.final("a", 2)
+        same_time = [("C5", "two attempts at the same time")]
+        assert fleet.broken() == ([] if what == "lock" else same_time)
+
+    def test_a_lock_is_held_no_longer_than_its_holder_lives(self, fleet):
+        fleet.enqueue("a")
+        fleet.run("a", until=14.0)
+        fleet.fault("lock", 2.5, pid=102)
+        fleet.fault("kill", 4.0, pid=102)
+        fleet.run("a", 2, "one", 13.0, 14.0)
+        fleet.final("a", 2)
+        assert ("C5", "two attempts at the same time") in fleet.broken()
+
     def test_at_the_same_time_after_a_pause_shorter_than_the_lease(self, fleet):
         fleet.enqueue("a")
         fleet.run("a", until=14.0)
         fleet.fault("stop", 2.5, until=4.0)
+        fleet.run("a", 2, "two", 13.0, 14.0)
+        fleet.final("a", 2)
+        assert fleet.broken() == [("C5", "two attempts at the same time")]
+
+    def test_at_the_same_time_after_two_pauses_of_one_piece(self, fleet):
+        fleet.enqueue("a")
+        fleet.run("a", until=14.0)
+        fleet.fault("stop", 2.5, until=7.0)
+        fleet.fault("stop", 7.05, until=12.0)
+        fleet.run("a", 2, "two", 13.0, 14.0)
+        fleet.final("a", 2)
+        verdict = fleet.verdict()
+        assert verdict.clean
+        assert verdict.explained == {"its worker stood still, at the same time": 1}
+
+    @pytest.mark.parametrize(("since", "pid"), [(7.5, 101), (7.05, 102)], ids=["with time between", "of two"])
+    def test_at_the_same_time_after_two_pauses_that_are_none_of_one_piece(self, fleet, since, pid):
+        fleet.enqueue("a")
+        fleet.run("a", until=14.0)
+        fleet.fault("stop", 2.5, until=7.0)
+        fleet.fault("stop", since, pid=pid, until=12.0)
         fleet.run("a", 2, "two", 13.0, 14.0)
         fleet.final("a", 2)
         assert fleet.broken() == [("C5", "two attempts at the same time")]

@@ -18,8 +18,8 @@ C10 A part of the fleet that is well works off everything while the rest stays b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -30,7 +30,7 @@ ENDED: Final = ("completed", "failed", "cancelled", "expired", "dead")
 
 _DEADLY: Final = frozenset({"kill", "poison"})
 _STANDING: Final = frozenset({"stop", "hold", "starved"})
-_STORE: Final = frozenset({"full", "server"})
+_STORE: Final = frozenset({"lock", "full", "server"})
 
 _SHOWN: Final = 3
 """Tasks that are shown of those that were not worked off."""
@@ -47,6 +47,7 @@ class Rules:
         lapse: The share of a lease that a worker must have stood still at the least for its lease to run out:
             it was renewed up to a quarter before.
         moment: Seconds that pass between a claim and the first line of the task.
+        breath: Seconds between two stops of a process in which it cannot be asked to have renewed its leases.
         back: Seconds within which all use a server again that was away.
         starvation: Whether a process that was kept from running by load is an explanation.
         after: Seconds for which a fault still explains what follows from it, beyond a lease.
@@ -57,6 +58,7 @@ class Rules:
     drain: float = FOREVER
     lapse: float = 0.6
     moment: float = 1.0
+    breath: float = 0.1
     back: float = 5.0
     after: float = 2.0
     starvation: bool = True
@@ -198,7 +200,7 @@ class _Judge:
         if before.how == "raised" and not together:
             return "it asked for it"
         found: set[str] = set()
-        for harm in self._history.harms_of(before.source):
+        for harm in _joined(self._history.harms_of(before.source), self._rules.breath):
             if harm.since > after.started:
                 continue
             if self._lapsed(harm, before, after):
@@ -386,6 +388,21 @@ class _Judge:
     ) -> None:
         lines = timeline(self._history, *stories, others=others)
         self.verdict.violations.append(Violation(rule, what, task, detail, lines))
+
+
+def _joined(harms: Iterable[Harm], breath: float) -> list[Harm]:
+    """The faults, with what a process stood still for in one piece as one."""
+    found: list[Harm] = []
+    last: Harm | None = None
+    for harm in sorted(harms, key=lambda one: one.since):
+        if harm.source is None or harm.what not in _STANDING:
+            found.append(harm)
+        elif last is not None and harm.since <= last.until + breath:
+            last.until = max(last.until, harm.until)
+        else:
+            last = replace(harm)
+            found.append(last)
+    return found
 
 
 def _is_open(story: Story, at: float) -> bool:

@@ -117,7 +117,7 @@ class Due(Event, frozen=True, kw_only=True):
     tick: str
 
 
-What = Literal["kill", "poison", "stop", "hold", "starved", "term", "full", "clock", "server"]
+What = Literal["kill", "poison", "stop", "hold", "starved", "term", "lock", "full", "clock", "server"]
 
 
 class Fault(Event, frozen=True, kw_only=True):
@@ -126,8 +126,9 @@ class Fault(Event, frozen=True, kw_only=True):
     Attributes:
         what: `kill` (by a signal), `poison` (by what the process itself is about to do), `stop` (suspended),
             `hold` (its interpreter's lock is held), `starved` (it found that it did not run), `term` (told to
-            end), `full` (the disk), `clock` (stepped) or `server` (killed, or suspended).
-        pid: To whom; 0 is everyone.
+            end), `lock` (suspended with the lock that all who write to the file need), `full` (the disk),
+            `clock` (stepped) or `server` (killed, or suspended).
+        pid: To whom; 0 is everyone. A `lock` is held by this process, and everyone suffers it.
         until: When it was over, if the writer knows.
         by: Seconds that a clock is stepped.
     """
@@ -139,7 +140,7 @@ class Fault(Event, frozen=True, kw_only=True):
 
 
 class Over(Event, frozen=True, kw_only=True):
-    """A `stop`, `full` or `server` is over."""
+    """A `stop`, `lock`, `full` or `server` is over."""
 
     what: What
     pid: int = 0

@@ -144,7 +144,9 @@ def _harm(history: History, journals: Mapping[str, Sequence[AnyEvent]]) -> None:
     for event in everything:
         if isinstance(event, Fault):
             # A suspended process is no more when it is killed; its death is looked at elsewhere.
-            lasting = event.what in {"stop", "full", "server"}
+            lasting = event.what in {"stop", "lock", "full", "server"}
+            if event.what == "kill":
+                _end(open_harms, "lock", event)
             until = event.until if event.until is not None else FOREVER if lasting else event.at
             for source in _sufferers(history, event):
                 harm = Harm(event.what, event.at, until, source, event.by)
@@ -152,17 +154,21 @@ def _harm(history: History, journals: Mapping[str, Sequence[AnyEvent]]) -> None:
                 if until == FOREVER:
                     open_harms.setdefault((event.what, event.pid), []).append(harm)
         elif isinstance(event, Over):
-            for harm in open_harms.pop((event.what, event.pid), ()):
-                harm.until = event.at
+            _end(open_harms, event.what, event)
         elif isinstance(event, Phase):
             history.phases.setdefault(event.name, event.at)
         elif isinstance(event, Due):
             history.due.setdefault(event.tick, event.at)
 
 
+def _end(open_harms: dict[tuple[str, int], list[Harm]], what: str, event: Fault | Over) -> None:
+    for harm in open_harms.pop((what, event.pid), ()):
+        harm.until = event.at
+
+
 def _sufferers(history: History, fault: Fault) -> list[str | None]:
     """The journals of the process that a fault was done to, and of those that depend on it."""
-    if not fault.pid:
+    if not fault.pid or fault.what == "lock":
         return [None]
     found = _alive(history, fault.pid, fault.at)
     sources: list[str | None] = [] if found is None else [found.source]

@@ -190,11 +190,14 @@ class Stage:
             self.fleet.signal(member, signal.SIGCONT)
             time.sleep(BEAT / 4)
             self.fleet.signal(member, signal.SIGSTOP)
+        if holds_lock(member.pid):
+            self.journal.write(Fault(what="lock", pid=member.pid))
 
     def resume(self, member: Member) -> None:
         """Let a stopped process go on."""
         self.fleet.signal(member, signal.SIGCONT)
         self.journal.write(Over(what="stop", pid=member.pid))
+        self.journal.write(Over(what="lock", pid=member.pid))
         member.stopped = False
 
     def phase(self, name: str) -> None:
