@@ -22,6 +22,8 @@ export TMPDIR := $(TEMPORARY)
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+# Tests start hundreds of processes: what they import is compiled once, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 # mkdocs-material announces its successor on every run.
 export NO_MKDOCS_2_WARNING := 1
 
