@@ -463,8 +463,8 @@ SABOTEURS = [
     Saboteur(
         "PostgreSQL: the fence of a renewal",
         "backends/postgres/migrations/0001_first.sql",
-        "JOIN sitq.task AS t ON t.id = m.id AND t.token = m.token AND t.stage + 0 = 3",
-        "JOIN sitq.task AS t ON t.id = m.id AND t.stage + 0 = 3",
+        "JOIN sitq.task AS t ON t.id = ANY (ARRAY[m.id]) AND t.token = m.token AND t.stage + 0 = 3",
+        "JOIN sitq.task AS t ON t.id = ANY (ARRAY[m.id]) AND t.stage + 0 = 3",
         "tests/regress/test_dead_workers.py::"
         "test_a_renewal_touches_nothing_that_another_claim_holds_now[postgres]",
     ),
