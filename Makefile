@@ -69,8 +69,8 @@ recovery: $(TOOLS) ## Measure how soon tasks of dead workers start again, and th
 stops: $(TOOLS) ## Tell workers to end at 1,000 random instants on each store, and see that no task is lost (STORES=redis)
 	@nice $(PY) -m sitq.testing.storm stops --store=$(STORES) --kills=1000 $(if $(SEED),--seed=$(SEED)) $(ARGS)
 
-conformance: $(TOOLS) ## Run all promises of a store on Redis 6.2, on Valkey and on a cluster, not only some
-	@SITQ_TEST_WHOLE=1 $(BIN)/pytest -n $(WORKERS) tests/conformance/test_redis_kinds.py $(ARGS)
+conformance: $(TOOLS) ## Run all promises of a store on Redis 6.2, Valkey, a cluster and SQLite with fewer syncs, not only some
+	@SITQ_TEST_WHOLE=1 $(BIN)/pytest -n $(WORKERS) tests/conformance/test_redis_kinds.py tests/conformance/test_sqlite.py $(ARGS)
 
 outage: $(TOOLS) ## Take the servers away for a minute, and see that no running task is started again (TIME=60)
 	@SITQ_TEST_OUTAGE=$(if $(filter file,$(origin TIME)),60,$(TIME)) $(BIN)/pytest -n $(WORKERS) tests/faults/test_outage.py \

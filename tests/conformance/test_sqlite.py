@@ -1,11 +1,23 @@
+"""The SQLite store: in a file, in a file without a sync for each commit, and in memory.
+
+How often a file is synced is not seen by those who use it. So with fewer syncs only those promises are tested that have
+to do with files; `make conformance` runs all of them.
+"""
+
 import asyncio
 import contextlib
+import os
 import sqlite3
 from typing import ClassVar, Literal
 
 from sitq.backends.base import Backend
 from sitq.backends.sqlite import SQLiteBackend
-from sitq.testing.conformance import BackendConformance, Harness
+from sitq.testing.conformance import BackendConformance, Harness, OpenStore
+from sitq.testing.conformance.promises.concurrency import LoopPromises, RacePromises
+from sitq.testing.conformance.promises.damage import DamagePromises
+from sitq.testing.conformance.promises.lifecycle import LifecyclePromises
+from sitq.testing.conformance.promises.listening import ListenerPromises
+from sitq.testing.conformance.promises.namespaces import NamespacePromises
 
 # No MessagePack begins with this byte.
 BAD_BODY = "UPDATE sitq_body SET body = x'c1' WHERE sequence = (SELECT sequence FROM sitq_task WHERE id = ?)"
@@ -72,7 +84,21 @@ class TestFile(BackendConformance):
     harness = FileHarness
 
 
-class TestFileWithoutEachSync(BackendConformance):
+class Some(
+    OpenStore,
+    LifecyclePromises,
+    LoopPromises,
+    RacePromises,
+    NamespacePromises,
+    ListenerPromises,
+    DamagePromises,
+): ...
+
+
+Promises: type[OpenStore] = BackendConformance if "SITQ_TEST_WHOLE" in os.environ else Some
+
+
+class TestFileWithoutEachSync(Promises):
     harness = NormalFileHarness
 
 

@@ -12,7 +12,7 @@ from sitq.backends.sqlite import SQLiteBackend
 from sitq.testing.conformance import Harness
 from sitq.testing.model import BackendModel, as_test_case
 
-EXAMPLES, STEPS = (20_000, 100) if os.environ.get("SITQ_MODEL") == "thorough" else (100, 40)
+EXAMPLES, STEPS = (20_000, 100) if os.environ.get("SITQ_MODEL") == "thorough" else (60, 40)
 
 
 class FileHarness(Harness):
