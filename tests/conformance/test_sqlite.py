@@ -1,7 +1,7 @@
 """The SQLite store: in a file, in a file without a sync for each commit, and in memory.
 
-How often a file is synced is not seen by those who use it. So with fewer syncs only those promises are tested that have
-to do with files; `make conformance` runs all of them.
+How often a file is synced is not seen by those who use it. So with fewer syncs only those promises are tested
+that have to do with files; `make conformance` runs all of them.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import statistics
 import time
 
 import pytest
@@ -46,7 +47,7 @@ class TestDeath:
     async def test_a_killed_workers_task_runs_again_within_a_second(self, place):
         supervisor = await _started(place, "--lease=60")
         took: list[float] = []
-        for n in range(3):
+        for n in range(5):
             await place.until(lambda n=n: len(_workers(place)) == 2 + n, _START)  # the dead one was replaced
             task_id = await place.queue.enqueue(place.app.hold, str(place.traces))
             pid, _ = (await place.until(lambda n=n: len(place.trace()) == 2 * n + 1 and place.trace()))[-1]
@@ -59,7 +60,7 @@ class TestDeath:
             assert await place.value_of(task_id) == again[0] != pid
             assert f"worker process {pid}" in place.log
             assert "was killed by SIGKILL" in place.log
-        assert min(took) <= 1.0, took  # of three, since the machine may have other things to do
+        assert statistics.median(took) <= 1.0, took  # of five, since the machine may have other things to do
         assert await _stopped(place, supervisor) == 0
 
     async def test_when_all_workers_are_killed_their_successors_free_the_leases(self, place):

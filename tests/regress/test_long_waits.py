@@ -81,10 +81,11 @@ async def test_a_worker_that_wakes_too_early_looks_again_soon():
             assert await queue.get_result(task_id, timeout=10), "it sleeps until the next poll"
 
 
-async def test_clocks_that_step_back_lose_nothing():
+@pytest.mark.parametrize("make_backend", ["memory", "sqlite"], indirect=True)
+async def test_clocks_that_step_back_lose_nothing(make_backend):
     """SAQ, arq, dramatiq: the clock of each worker decides, and clocks step."""
     now = [time.time_ns() // 1000]
-    async with MemoryBackend(clock=lambda: now[0]) as backend, TaskQueue(backend) as queue:
+    async with make_backend(clock=lambda: now[0]) as backend, TaskQueue(backend) as queue:
         ids = []
         for step in (0, -3600 * SECOND, 10 * SECOND, -DAY):
             now[0] += step

@@ -144,12 +144,16 @@ async def test_a_caller_that_was_cancelled_takes_no_answer_of_others_along(backe
 
     https://github.com/redis/redis-py/issues/2665
     """
+    for n in range(8):
+        assert await backend.swap(f"cell{n}/", None, b"%d" % n)
     for _ in range(10):
-        calls = [asyncio.create_task(backend.swap(f"cell{n}", None, None)) for n in range(8)]
+        calls = [asyncio.create_task(backend.cells(f"cell{n}/")) for n in range(8)]
         await asyncio.sleep(0)
         calls[0].cancel()
         _, waiting = await asyncio.wait(calls, timeout=5)
         assert not waiting, "callers wait for ever"
+        answers = [[cell.value for cell in call.result()] for call in calls[1:]]
+        assert answers == [[b"%d" % n] for n in range(1, 8)], "they have answers of others"
 
 
 async def test_a_producer_that_was_cancelled_takes_no_answer_of_others_along(queue):

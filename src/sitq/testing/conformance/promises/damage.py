@@ -28,7 +28,9 @@ class DamagePromises:
         await store.tend()
         assert (await store.tally())["default"] == {State.RUNNING: 1, State.DEAD: 1}
         stored = await store.find("damaged")
-        assert stored is None or stored.state is State.DEAD
+        assert stored is not None
+        assert stored.state is State.DEAD
+        assert stored.errors[-1].message
 
     async def test_a_damaged_running_record_does_not_stop_the_reclaim(self, store: Store) -> None:
         store.needs_corruption()
