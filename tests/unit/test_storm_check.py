@@ -311,11 +311,16 @@ class TestAgain:
         same_time = [("C5", "two attempts at the same time")]
         assert fleet.broken() == ([] if what == "lock" else same_time)
 
-    def test_a_lock_is_held_no_longer_than_its_holder_lives(self, fleet):
+    @pytest.mark.parametrize(
+        "death",
+        [events.Fault(at=4.0, what="kill", pid=102), events.Exited(at=4.0, pid=102, code=-1)],
+        ids=["killed", "gone with its supervisor"],
+    )
+    def test_a_lock_is_held_no_longer_than_its_holder_lives(self, fleet, death):
         fleet.enqueue("a")
         fleet.run("a", until=14.0)
         fleet.fault("lock", 2.5, pid=102)
-        fleet.fault("kill", 4.0, pid=102)
+        fleet.journals["nemesis"].append(death)
         fleet.run("a", 2, "one", 13.0, 14.0)
         fleet.final("a", 2)
         assert ("C5", "two attempts at the same time") in fleet.broken()
@@ -348,6 +353,23 @@ class TestAgain:
         fleet.run("a", 2, "two", 13.0, 14.0)
         fleet.final("a", 2)
         assert fleet.broken() == [("C5", "two attempts at the same time")]
+
+    @pytest.mark.parametrize(("first", "second"), [("stop", "starved"), ("starved", "stop")])
+    @pytest.mark.parametrize("long", [1, 2])
+    def test_a_pause_is_as_long_as_what_of_it_may_explain(self, fleet, first, second, long):
+        """Where load explains nothing it makes no other pause longer, nor does it hide one."""
+        fleet.enqueue("a")
+        fleet.run("a", until=14.0)
+        between = 11.0 if long == 1 else 3.5
+        fleet.fault(first, 2.5, until=between)
+        fleet.fault(second, between, until=12.0)
+        fleet.run("a", 2, "two", 13.0, 14.0)
+        fleet.final("a", 2)
+        explained = (first if long == 1 else second) == "stop"
+        assert fleet.broken() == []
+        assert fleet.broken(starvation=False) == (
+            [] if explained else [("C5", "two attempts at the same time")]
+        )
 
     def test_at_the_same_time_as_one_that_asked_for_it(self, fleet):
         fleet.enqueue("a", retries=1)

@@ -30,7 +30,7 @@ SELECT sequence, substr(why, 3) FROM (
 UPDATE sitq.task AS t SET
     queue = CASE WHEN w.fits THEN t.queue ELSE $3::bigint END,
     lane = CASE WHEN w.fits THEN t.lane ELSE $4::bigint END,
-    stage = CASE WHEN t.stage BETWEEN 0 AND 8 THEN t.stage ELSE 8 END,
+    stage = CASE WHEN t.stage BETWEEN 0 AND 8 THEN t.stage WHEN t.finished IS NULL THEN 1 ELSE 8 END,
     wants = CASE WHEN t.wants ~ '^[wax][0-9]{1,18}:' THEN t.wants END,
     attempt = CASE WHEN t.attempt BETWEEN 0 AND 2147483646 THEN t.attempt ELSE 0 END,
     priority = CASE WHEN t.priority BETWEEN -$6::bigint AND $6::bigint THEN t.priority ELSE 0 END,

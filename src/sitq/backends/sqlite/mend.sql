@@ -85,7 +85,7 @@ UPDATE sitq_task SET
         WHERE l.id = lane AND k.queue = sitq_task.queue), queue, ?3),
     lane = iif(EXISTS (SELECT 1 FROM sitq_lane AS l CROSS JOIN sitq_kind AS k ON k.id = l.kind
         WHERE l.id = lane AND k.queue = sitq_task.queue), lane, ?4),
-    stage = iif(typeof(stage) = 'integer' AND stage BETWEEN 0 AND 8, stage, 8),
+    stage = iif(typeof(stage) = 'integer' AND stage BETWEEN 0 AND 8, stage, iif(finished IS NULL, 1, 8)),
     priority = iif(typeof(priority) = 'integer', priority, 0),
     due = iif(typeof(due) = 'integer', due, ?2),
     delay = iif(typeof(delay) = 'integer', delay, NULL),

@@ -12,7 +12,7 @@ import msgspec
 
 from sitq.backends.tables.database import Database
 from sitq.backends.tables.lanes import encode
-from sitq.backends.tables.row import STATES, ends_of, unpacked
+from sitq.backends.tables.row import STATES, Stage, ends_of, unpacked
 from sitq.record import Record
 
 
@@ -26,7 +26,7 @@ class Brief(msgspec.Struct, array_like=True, gc=False):
     id: str
     queue: int
     lane: int
-    stage: int
+    stage: Stage
     priority: int
     due: int
     created: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -25,6 +25,10 @@ COUNTED: Final = tuple(STAGES[state] for state in STATES)
 """The stage that stands for the state of each stage in the tally: ready tasks are counted as queued ones."""
 
 
+Stage = Annotated[int, msgspec.Meta(ge=0, lt=len(STATES))]
+"""A number that means something: a negative one would be a state from the end of the list."""
+
+
 class Row(msgspec.Struct, array_like=True):
     """The columns of a task in the order of the table. `None` stands for the record's default."""
 
@@ -32,7 +36,7 @@ class Row(msgspec.Struct, array_like=True):
     id: str
     queue: int
     lane: int
-    stage: int
+    stage: Stage
     priority: int
     due: int
     delay: int | None
