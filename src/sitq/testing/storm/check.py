@@ -200,7 +200,7 @@ class _Judge:
         if before.how == "raised" and not together:
             return "it asked for it"
         found: set[str] = set()
-        for harm in _joined(self._history.harms_of(before.source), self._rules.breath):
+        for harm in _joined(self._history.harms_of(before.source), self._rules):
             if harm.since > after.started:
                 continue
             if self._lapsed(harm, before, after):
@@ -390,14 +390,15 @@ class _Judge:
         self.verdict.violations.append(Violation(rule, what, task, detail, lines))
 
 
-def _joined(harms: Iterable[Harm], breath: float) -> list[Harm]:
+def _joined(harms: Iterable[Harm], rules: Rules) -> list[Harm]:
     """The faults, with what a process stood still for in one piece as one."""
+    standing = _STANDING if rules.starvation else _STANDING - {"starved"}
     found: list[Harm] = []
     last: Harm | None = None
     for harm in sorted(harms, key=lambda one: one.since):
-        if harm.source is None or harm.what not in _STANDING:
+        if harm.source is None or harm.what not in standing:
             found.append(harm)
-        elif last is not None and harm.since <= last.until + breath:
+        elif last is not None and harm.since <= last.until + rules.breath:
             last.until = max(last.until, harm.until)
         else:
             last = replace(harm)

@@ -155,13 +155,15 @@ def _harm(history: History, journals: Mapping[str, Sequence[AnyEvent]]) -> None:
                     open_harms.setdefault((event.what, event.pid), []).append(harm)
         elif isinstance(event, Over):
             _end(open_harms, event.what, event)
+        elif isinstance(event, Exited):
+            _end(open_harms, "lock", event)
         elif isinstance(event, Phase):
             history.phases.setdefault(event.name, event.at)
         elif isinstance(event, Due):
             history.due.setdefault(event.tick, event.at)
 
 
-def _end(open_harms: dict[tuple[str, int], list[Harm]], what: str, event: Fault | Over) -> None:
+def _end(open_harms: dict[tuple[str, int], list[Harm]], what: str, event: Fault | Over | Exited) -> None:
     for harm in open_harms.pop((what, event.pid), ()):
         harm.until = event.at
 

@@ -39,6 +39,10 @@ _SETTLED: Final = 2.0
 _LATE: Final = 8.0
 """The same where the store is on a server that is away at times."""
 
+_WRITER: Final = "120"
+"""The byte of a SQLite file's shared memory that its writer has locked, and the first that anybody locks
+(sqlite.org/walformat.html). A checkpoint beside the commits locks others, and keeps nobody from writing."""
+
 _REFUSED: Final = re.compile(rb"its outcome (came too late and was refused|is dropped)")
 
 
@@ -180,8 +184,8 @@ class Stage:
     def suspend(self, member: Member, *, without_lock: bool = False) -> None:
         """Stop a process until `resume`.
 
-        A process that is stopped while it holds a lock on a file keeps all others from writing to a store in
-        that file. `without_lock` lets it go on until it has none.
+        A process that is stopped while it writes to a file keeps all others from writing to a store in that
+        file. `without_lock` lets it go on until it has none.
         """
         self.harm("stop", signal.SIGSTOP, member)
         member.stopped = True
@@ -222,9 +226,10 @@ class Stage:
 
 
 def holds_lock(pid: int) -> bool:
-    """Whether a process has locked a file for writing; where the system does not tell, no."""
+    """Whether a process has the lock that all writers of a file need; where the system does not tell, no."""
     try:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return False
-    return any(fields[3:5] == ["WRITE", str(pid)] for fields in map(str.split, lines))
+    held = ["WRITE", str(pid), _WRITER]
+    return any([*fields[3:5], *fields[6:7]] == held for fields in map(str.split, lines))
