@@ -62,6 +62,13 @@ SABOTEURS = [
         MEMORY + "a_lease_under_a_wrong_token_is_lost",
     ),
     Saboteur(
+        "SQLite: the log is checkpointed while it is written",
+        "backends/sqlite/checkpoint.py",
+        "self._pages += 6 + rows // 3",
+        "self._pages = 0",
+        "tests/integration/test_sqlite_log.py::test_the_log_starts_anew_while_it_is_written",
+    ),
+    Saboteur(
         "SQLite: the fence of a renewal",
         "backends/sqlite/write.sql",
         "ON t.id = j.value ->> 0 AND t.token = j.value ->> 1 AND t.stage = 3",
