@@ -201,7 +201,8 @@ UPDATE sitq.lane SET held_by = NULL WHERE id = ANY (ARRAY(
 -- Which of the keys hold lanes of the queue.
 SELECT coalesce(json_agg(j.key), '[]')::text FROM jsonb_array_elements_text($2::jsonb) AS j(key) WHERE EXISTS (
     SELECT 1 FROM sitq.kind AS k JOIN sitq.lane AS l
-    ON l.held_by = ANY (ARRAY[j.key]) AND l.kind = ANY (ARRAY[k.id]) AND l.head_sequence IS NOT NULL WHERE k.queue = $1::bigint)
+    ON l.held_by = ANY (ARRAY[j.key]) AND l.kind = ANY (ARRAY[k.id]) AND l.head_sequence IS NOT NULL
+    WHERE k.queue = $1::bigint)
 
 -- name: remember_claim
 INSERT INTO sitq.claim AS c (id, at, tasks) VALUES ($1::text, $2::bigint, $3::text)

@@ -7,7 +7,8 @@ SELECT sequence, substr(why, 3) FROM (
     SELECT t.sequence, concat(
         CASE WHEN NOT t.stage BETWEEN 0 AND 8 THEN ', stage holds ' || t.stage END,
         CASE WHEN NOT EXISTS (SELECT 1 FROM sitq.lane AS l JOIN sitq.kind AS k ON k.id = ANY (ARRAY[l.kind])
-            JOIN sitq.queue AS q ON q.id = ANY (ARRAY[k.queue]) WHERE l.id = ANY (ARRAY[t.lane]) AND l.queue = t.queue AND k.queue = t.queue)
+            JOIN sitq.queue AS q ON q.id = ANY (ARRAY[k.queue])
+            WHERE l.id = ANY (ARRAY[t.lane]) AND l.queue = t.queue AND k.queue = t.queue)
             THEN ', lane ' || t.lane || ' is none of queue ' || t.queue END,
         CASE WHEN t.wants !~ '^[wax][0-9]{1,18}:' THEN ', wants holds no unique key' END,
         CASE WHEN NOT t.attempt BETWEEN 0 AND 2147483646 THEN ', attempt holds ' || t.attempt END,
@@ -26,7 +27,7 @@ SELECT sequence, substr(why, 3) FROM (
 
 -- name: mend
 -- What such columns get instead, so that the tasks can be read: $1 the tasks, $2 now, $3 a queue and $4 a lane, $5 when
--- those that have ended are to go, $6 the bound.
+-- those that have ended are to go, $6 the bound. A task whose stage means nothing has ended if it says when.
 UPDATE sitq.task AS t SET
     queue = CASE WHEN w.fits THEN t.queue ELSE $3::bigint END,
     lane = CASE WHEN w.fits THEN t.lane ELSE $4::bigint END,
@@ -57,9 +58,11 @@ UPDATE sitq.task AS t SET
     milestone = CASE WHEN t.milestone BETWEEN -$6::bigint AND $6::bigint THEN t.milestone END
 FROM (
     SELECT j.sequence::bigint AS sequence,
-        EXISTS (SELECT 1 FROM sitq.lane AS l JOIN sitq.kind AS k ON k.id = ANY (ARRAY[l.kind]) JOIN sitq.queue AS q ON q.id = ANY (ARRAY[k.queue])
+        EXISTS (SELECT 1 FROM sitq.lane AS l JOIN sitq.kind AS k ON k.id = ANY (ARRAY[l.kind])
+            JOIN sitq.queue AS q ON q.id = ANY (ARRAY[k.queue])
             WHERE l.id = ANY (ARRAY[s.lane]) AND l.queue = s.queue AND k.queue = s.queue) AS fits
-    FROM jsonb_array_elements_text($1::jsonb) AS j(sequence) JOIN sitq.task AS s ON s.sequence = ANY (ARRAY[j.sequence::bigint])
+    FROM jsonb_array_elements_text($1::jsonb) AS j(sequence)
+    JOIN sitq.task AS s ON s.sequence = ANY (ARRAY[j.sequence::bigint])
 ) AS w
 WHERE t.sequence = ANY (ARRAY[w.sequence])
 
@@ -116,7 +119,8 @@ WHERE l.managed
 
 -- name: count_keys
 UPDATE sitq.key AS k SET running = (
-    SELECT count(*) FROM sitq.lane_key AS j JOIN sitq.task AS t ON t.lane = j.lane AND t.stage = 3 WHERE j.key = ANY (ARRAY[k.key])
+    SELECT count(*) FROM sitq.lane_key AS j JOIN sitq.task AS t ON t.lane = j.lane AND t.stage = 3
+    WHERE j.key = ANY (ARRAY[k.key])
 ) WHERE EXISTS (SELECT 1 FROM sitq.lane_key AS j WHERE j.key = ANY (ARRAY[k.key]))
 
 -- name: mark_anew

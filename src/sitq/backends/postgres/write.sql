@@ -184,7 +184,8 @@ WITH raised AS (
     ) AS j
     WHERE lane.id = ANY (ARRAY[j.id])
 )
-SELECT l.kind FROM jsonb_array_elements($1::jsonb) AS j(value) JOIN sitq.lane AS l ON l.id = ANY (ARRAY[(j.value ->> 0)::bigint])
+SELECT l.kind FROM jsonb_array_elements($1::jsonb) AS j(value)
+JOIN sitq.lane AS l ON l.id = ANY (ARRAY[(j.value ->> 0)::bigint])
 
 -- name: join_lane
 -- The same of a single lane whose head stays: $1 the lane, $2 tasks more, $3 priority, $4 sequence.

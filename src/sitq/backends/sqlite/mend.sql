@@ -78,7 +78,7 @@ SELECT task, name FROM sitq_step
 SELECT child, effects FROM sitq_edge
 
 -- name: mend
--- What such columns get instead, so that the tasks can be read.
+-- What such columns get instead, so that the tasks can be read. One whose stage means nothing has ended if it says when.
 UPDATE sitq_task SET
     id = iif(typeof(id) = 'text', id, 'damaged-' || sequence),
     queue = iif(EXISTS (SELECT 1 FROM sitq_lane AS l CROSS JOIN sitq_kind AS k ON k.id = l.kind

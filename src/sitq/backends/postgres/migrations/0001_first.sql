@@ -471,7 +471,8 @@ BEGIN
         UPDATE sitq.task AS t SET
             stage = 4, keep_until = at_ + keep_, finished = at_, lease_until = NULL, owner = NULL, result = m.result
         FROM unnest(sequences, tokens, results) AS m(sequence, token, result)
-        WHERE t.sequence = ANY (ARRAY[m.sequence]) AND t.stage + 0 = 3 AND t.token = m.token AND t.stop IS NULL AND t.history IS NULL
+        WHERE t.sequence = ANY (ARRAY[m.sequence])
+            AND t.stage + 0 = 3 AND t.token = m.token AND t.stop IS NULL AND t.history IS NULL
             AND NOT EXISTS (SELECT 1 FROM sitq.edge AS e WHERE e.parent = t.sequence AND e.done = 0 OFFSET 0)
         RETURNING t.sequence, t.queue
     ), counted AS (
